@@ -1,0 +1,1 @@
+"""What the operator wrote: loaded, checked and frozen."""

@@ -1,0 +1,1 @@
+"""What is alive right now: one nursery per upstream process under one root nursery."""

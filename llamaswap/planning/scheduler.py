@@ -1,0 +1,49 @@
+"""The seam between deciding and doing: what every scheduler offers to whoever drives it.
+
+The same object runs under the live run loop, under Hypothesis, under the exhaustive interleaving
+checker and under the simulator. It is pure: no clock, no I/O, no waiting; it never raises for what
+an upstream or a client did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from attrs import frozen
+
+from llamaswap.planning.events import Effect, Event
+from llamaswap.planning.planner import Planner
+
+
+@frozen(kw_only=True)
+class ModelRules:
+    """What a scheduler must know of one local model."""
+
+    limit: int
+    """Requests held (waiting or being served) at once; more are refused with 429."""
+    priority: int = 0
+    ttl: float = 0.0
+    """Idle seconds before the model is stopped; 0 = never."""
+
+
+class Scheduler(Protocol):
+    """Decides who is served, who waits and what is swapped. One task drives it."""
+
+    def handle(self, event: Event, now: float) -> Iterable[Effect]:
+        """Take one event; return the effects in the order to carry them out. Never waits."""
+        ...
+
+    def next_wakeup(self) -> float:
+        """When a Tick is wanted at the latest: the driver's clock; `math.inf` for never."""
+        ...
+
+    def reconfigure(
+        self, rules: Mapping[str, ModelRules], planner: Planner, now: float
+    ) -> Iterable[Effect]:
+        """Replace models and planner; queued requests are decided again. Source: lifecycle §1.11.
+
+        Tickets that wait for a model that is gone are refused with ModelUnknown; those in flight
+        stay.
+        """
+        ...

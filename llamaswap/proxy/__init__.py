@@ -1,0 +1,1 @@
+"""How requests and answers travel: sockets, HTTP/1.1, routing by model name."""
