@@ -1,0 +1,1 @@
+"""Measurements of the data plane and of decisions, side by side with other proxies."""

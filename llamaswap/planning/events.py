@@ -2,7 +2,8 @@
 
 A request is one *ticket*: it arrives once and is released exactly once, whatever happens in
 between; the scheduler knows from its own state whether a release means "left the queue" or
-"finished being served". Time is never in an event: `handle(event, now)` brings it, float seconds of a monotonic clock.
+"finished being served". Time is never in an event:
+`handle(event, now)` brings it, float seconds of a monotonic clock.
 Source: spec lifecycle §2.2.
 """
 
