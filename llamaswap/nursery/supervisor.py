@@ -1,0 +1,506 @@
+"""The root nursery of all upstreams, and the one task that owns scheduling state.
+
+Requests and events go through the collation queue, a trio memory channel, into `_decide`, which
+feeds the scheduler and carries out its effects without ever waiting: what takes time becomes a
+child task that reports back with an event. Source: lifecycle §2, §1.10, §1.11.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
+from itertools import count
+from types import TracebackType
+from typing import Protocol, TypeAlias
+
+import trio
+from attrs import define, field, frozen
+
+from llamaswap.config.schema import Config, Model
+from llamaswap.errors import (
+    LlamaswapError,
+    ModelUnknown,
+    ShuttingDown,
+    StartAborted,
+    UpstreamError,
+    UpstreamGone,
+    UpstreamUnkillable,
+)
+from llamaswap.nursery.guardian import Guardian
+from llamaswap.nursery.lease import Lease, WaitObserver
+from llamaswap.nursery.upstream import ModelLog, Run, Upstream
+from llamaswap.planning.assemble import planner_for, rules_for, scheduler_for
+from llamaswap.planning.events import (
+    Admit,
+    Arrived,
+    CancelJob,
+    Effect,
+    Event,
+    Grant,
+    JobDone,
+    JobId,
+    Position,
+    ProcessState,
+    Refuse,
+    Released,
+    Shutdown,
+    StartJob,
+    StateChanged,
+    Stop,
+    StopReason,
+    Tick,
+    TicketId,
+    Unload,
+)
+from llamaswap.planning.scheduler import Scheduler
+
+logger = logging.getLogger(__name__)
+
+EVICTION_GRACE = 30  # seconds, where neither cmdStop nor an unloadTimeout says otherwise
+DRAIN_LIMIT = 30.0  # seconds that requests of a changed or removed model may go on
+EVENTS_PER_TURN = 256  # decided in one go before other tasks get a turn
+
+
+class Logs(Protocol):
+    """Where models' output goes."""
+
+    def model(self, model: str) -> ModelLog:
+        """The log of one model, made when it is first asked for."""
+        ...
+
+
+StateListener: TypeAlias = Callable[[str, ProcessState, ProcessState], None]
+
+
+@frozen
+class _UnloadCall:
+    """`Unload` with an address to answer to: the runs that were to be stopped."""
+
+    models: tuple[str, ...]
+    reply: trio.MemorySendChannel[list[Run]]
+
+
+@frozen
+class _Reconfigure:
+    """A new configuration, checked and whole."""
+
+    config: Config
+    done: trio.Event
+
+
+_Message: TypeAlias = Event | _UnloadCall | _Reconfigure
+
+
+@define(eq=False)
+class _Ticket:
+    """What a waiting request and the run loop share."""
+
+    model: str
+    observer: WaitObserver | None
+    decided: trio.Event
+    error: LlamaswapError | None = None
+
+
+@define(eq=False)
+class _Job:
+    """One swap under way."""
+
+    effect: StartJob
+    cancelled: bool = False
+    launching: trio.CancelScope = field(factory=trio.CancelScope)
+
+
+@define(eq=False)
+class Supervisor:
+    """Owns every upstream; hands out leases; knows what runs."""
+
+    config: Config
+    logs: Logs
+    guardian: Guardian
+    on_state: StateListener = lambda model, old, new: None
+    """Told of every state change, in order, before the scheduler decides about it."""
+
+    _scheduler: Scheduler = field(init=False)
+    _send: trio.MemorySendChannel[_Message] = field(init=False)
+    _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
+    _nursery: trio.Nursery = field(init=False)
+    _upstreams: dict[str, Upstream] = field(factory=dict)
+    _retired: set[Upstream] = field(factory=set)
+    """Upstreams of changed and removed models that still drain or stop."""
+    _held: dict[Upstream, set[TicketId]] = field(factory=dict)
+    """Granted tickets by the process that serves them."""
+    _idle: dict[Upstream, trio.Event] = field(factory=dict)
+    _shown: dict[str, ProcessState] = field(factory=dict)
+    _tickets: dict[TicketId, _Ticket] = field(factory=dict)
+    _jobs: dict[JobId, _Job] = field(factory=dict)
+    _ids: Callable[[], int] = field(init=False)
+    _runs: Callable[[], int] = field(init=False)
+    _closing: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        # unbounded, but finite: at most one arrival and one release per client connection, and a
+        # handful of messages per model; a bound would make a crash report wait for a client
+        self._send, self._receive = trio.open_memory_channel[_Message](math.inf)
+        self._ids = count(1).__next__
+        self._runs = count(1).__next__
+        self._scheduler = scheduler_for(self.config)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until cancelled; then every process is killed. Call `shut_down` before, politely."""
+        async with trio.open_nursery() as self._nursery:
+            for model in self.config.models.values():
+                self._upstreams[model.id] = self._new_upstream(model)
+            self._nursery.start_soon(self._decide, name="run loop")
+            task_status.started()
+
+    async def shut_down(self, budget: float) -> None:
+        """Stop every process side by side, with at most `budget` seconds of grace each.
+
+        Requests that wait are failed at once; call it when those in flight have ended.
+        """
+        self.begin_shutdown()
+        async with trio.open_nursery() as nursery:
+            for upstream in {*self._upstreams.values(), *self._retired}:
+                grace = min(float(upstream.model.unload_timeout), budget)
+                nursery.start_soon(upstream.shut_down, grace)
+
+    def begin_shutdown(self) -> None:
+        """Fail everybody who waits; start nothing any more; leave alone what is in flight."""
+        if not self._closing:
+            self._closing = True
+            self._post(Shutdown())
+
+    # --- what proxy/ sees -------------------------------------------------------------------------
+
+    def lease(self, model: str, observer: WaitObserver | None = None) -> _Waiting:
+        """Wait for `model` and hold it for the length of the block. See `LeaseSource`."""
+        return _Waiting(self, model, observer)
+
+    def ready_lease(self, model: str) -> Lease | None:
+        """The address of `model` if it is ready, held by nobody. See `LeaseSource`."""
+        upstream = self._upstreams.get(model)
+        if upstream is None or upstream.state is not ProcessState.READY:
+            return None
+        return self._lease_of(upstream)
+
+    # --- what api/ sees ---------------------------------------------------------------------------
+
+    def states(self) -> Mapping[str, ProcessState]:
+        """Every configured local model's state now. For display; decisions are taken elsewhere."""
+        return {model: upstream.state for model, upstream in self._upstreams.items()}
+
+    async def unload(self, models: Sequence[str]) -> None:
+        """Stop these models (real ids), in-flight requests or not; return when they are stopped.
+
+        Raises:
+            UpstreamUnkillable: at least one process outlived SIGKILL.
+        """
+        reply, answer = trio.open_memory_channel[list[Run]](1)
+        if not self._post(_UnloadCall(tuple(models), reply)):
+            return  # every process was ended with the run loop
+        stuck: UpstreamUnkillable | None = None
+        for run in await answer.receive():
+            await run.over.wait()
+            stuck = stuck or run.stuck
+        if stuck is not None:
+            raise stuck
+
+    async def reconfigure(self, config: Config) -> None:
+        """Take a new, checked configuration; return when it decides about new requests.
+
+        Unchanged models keep everything. Changed and removed ones drain for at most 30 s, stop, and
+        only then may a successor start. Requests that wait are decided again.
+        """
+        done = trio.Event()
+        if self._closing or not self._post(_Reconfigure(config, done)):
+            raise ShuttingDown
+        await done.wait()
+
+    # --- the run loop -----------------------------------------------------------------------------
+
+    def _post(self, message: _Message) -> bool:
+        """Put `message` into the collation queue. False: the run loop has ended."""
+        try:
+            self._send.send_nowait(message)
+        except trio.BrokenResourceError:
+            return False
+        return True
+
+    async def _decide(self) -> None:
+        """Own all scheduling state: one message in, its effects out, none of them waits."""
+        with self._receive:
+            while True:
+                message: _Message = Tick()
+                with trio.move_on_at(self._scheduler.next_wakeup()):
+                    message = await self._receive.receive()
+                self._take(message)
+                for _ in range(EVENTS_PER_TURN):  # whoever posted meanwhile, without a new turn
+                    try:
+                        self._take(self._receive.receive_nowait())
+                    except trio.WouldBlock:
+                        break
+
+    def _take(self, message: _Message) -> None:
+        now = trio.current_time()
+        match message:
+            case _UnloadCall(models=models, reply=reply):
+                runs = [
+                    upstream.run
+                    for model in models
+                    if (upstream := self._upstreams.get(model)) is not None
+                    and upstream.run is not None
+                    and upstream.state.resident
+                ]
+                self._apply(self._scheduler.handle(Unload(models), now))
+                reply.send_nowait(runs)
+            case _Reconfigure(config=config, done=done):
+                self._replace(config, now)
+                done.set()
+            case _:
+                self._apply(self._scheduler.handle(message, now))
+
+    def _apply(self, effects: Iterable[Effect]) -> None:
+        """Carry effects out in order; slow work becomes a child task that reports back."""
+        for effect in effects:
+            match effect:
+                case Grant(ticket=ticket):
+                    if (waiting := self._tickets.get(ticket)) is not None:
+                        waiting.decided.set()
+                case Admit(ticket=ticket):
+                    waiting = self._tickets.get(ticket)
+                    if waiting is not None and waiting.observer is not None:
+                        waiting.observer.admitted()
+                case Refuse(ticket=ticket, error=error):
+                    if (waiting := self._tickets.get(ticket)) is not None:
+                        waiting.error = error
+                        waiting.decided.set()
+                case Position(ticket=ticket, position=place):
+                    waiting = self._tickets.get(ticket)
+                    if waiting is not None and waiting.observer is not None:
+                        waiting.observer.position(place)
+                case StartJob(job=number):
+                    job = self._jobs[number] = _Job(effect)
+                    self._nursery.start_soon(self._swap, job, name=f"swap to {effect.target}")
+                case CancelJob(job=number):
+                    job = self._jobs[number]
+                    job.cancelled = True
+                    job.launching.cancel(reason="the job was cancelled")
+                case Stop(models=models, reason=reason):
+                    for model in models:
+                        self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")
+
+    # --- child tasks ------------------------------------------------------------------------------
+
+    async def _swap(self, job: _Job) -> None:
+        """Stop the evictees side by side, then bring the target up; report exactly once."""
+        target = job.effect.target
+        error: LlamaswapError | None = None
+        try:
+            await self._evict(job.effect.evict)
+            with job.launching:
+                if not job.cancelled:
+                    await self._launch(target)
+            if job.cancelled:
+                await self._stop_or_raise(target, StopReason.ABORT)
+                error = StartAborted(f"<{target}> aborted: unloaded before it was ready")
+        except LlamaswapError as exc:
+            error = exc
+        except Exception as exc:  # a bug must cost this job, not the scheduling of all others
+            logger.exception("swap to <%s> failed because of a defect in llamaswap", target)
+            error = LlamaswapError(f"<{target}> could not be started: {exc!r}")
+        finally:
+            del self._jobs[job.effect.job]
+        self._post(JobDone(job.effect.job, error))
+
+    async def _launch(self, target: str) -> None:
+        """Bring the target up, or its successor if the configuration changed meanwhile."""
+        while True:
+            upstream = self._upstreams.get(target)
+            if upstream is None:
+                raise ModelUnknown(f"model {target} was removed from the configuration")
+            try:
+                await upstream.ensure_ready()
+            except (UpstreamError, ShuttingDown):
+                if self._upstreams.get(target) is upstream:
+                    raise
+            if self._upstreams.get(target) is upstream:
+                return
+
+    async def _evict(self, models: Sequence[str]) -> None:
+        if not models:
+            return
+        failures: list[LlamaswapError] = []
+
+        async def one(model: str) -> None:
+            try:
+                await self._stop_or_raise(model, StopReason.EVICT)
+            except LlamaswapError as exc:
+                failures.append(exc)
+
+        async with trio.open_nursery() as nursery:
+            for model in models:
+                nursery.start_soon(one, model)
+        if failures:  # whose memory is still taken by an unkillable process cannot be loaded over
+            raise failures[0]
+
+    async def _stop(self, model: str, reason: StopReason) -> None:
+        if reason is StopReason.TTL:
+            logger.info("<%s> unloading: idle for its ttl", model)
+        try:
+            await self._stop_or_raise(model, reason)
+        except UpstreamUnkillable as exc:
+            logger.error("%s", exc)  # noqa: TRY400  # expected; the traceback says nothing
+
+    async def _stop_or_raise(self, model: str, reason: StopReason) -> None:
+        upstream = self._upstreams.get(model) or self._last_retired(model)
+        if upstream is not None:
+            await upstream.stop(self._grace(upstream.model, reason), reason)
+
+    def _grace(self, model: Model, reason: StopReason) -> float:
+        """Seconds between the polite stop and SIGKILL. Source: lifecycle §1.8, decision 6."""
+        if reason is not StopReason.EVICT:
+            return float(model.unload_timeout)
+        if model.cmd_stop.strip():  # a `docker stop` must be able to finish
+            return float(self.config.health_check_timeout)
+        return float(model.unload_timeout if model.unload_timeout_set else EVICTION_GRACE)
+
+    # --- upstreams --------------------------------------------------------------------------------
+
+    def _new_upstream(self, model: Model, predecessor: Upstream | None = None) -> Upstream:
+        upstream = Upstream(
+            model=model,
+            start_timeout=float(self.config.health_check_timeout),
+            mark_owner=self.guardian.owner,
+            nursery=self._nursery,
+            log=self.logs.model(model.id),
+            guardian=self.guardian,
+            on_state=self._state_changed,
+            next_run=self._runs,
+            predecessor=predecessor,
+        )
+        self._held[upstream] = set()
+        return upstream
+
+    def _state_changed(self, model: str, _state: ProcessState) -> None:
+        """An upstream, or the predecessor of one, changed its state."""
+        upstream = self._upstreams.get(model) or self._last_retired(model)
+        state = upstream.state if upstream is not None else ProcessState.STOPPED
+        old = self._shown.get(model, ProcessState.STOPPED)
+        if state is old:
+            return
+        self._shown[model] = state
+        self.on_state(model, old, state)
+        self._post(StateChanged(model, state))
+
+    def _replace(self, config: Config, now: float) -> None:
+        """Compare model by model; keep what did not change, retire the rest."""
+        self.config = config
+        predecessors: dict[str, Upstream | None] = {}
+        for model, upstream in list(self._upstreams.items()):
+            if config.models.get(model) == upstream.model:
+                upstream.start_timeout = float(config.health_check_timeout)
+                continue
+            del self._upstreams[model]
+            # one that never got to start hands on whom it waited for
+            predecessors[model] = upstream if upstream.has_process else upstream.predecessor
+            self._retired.add(upstream)
+            self._nursery.start_soon(self._retire, upstream, name=f"retire {model}")
+        for model, description in config.models.items():
+            if model not in self._upstreams:
+                predecessor = predecessors.pop(model, None) or self._last_retired(model)
+                self._upstreams[model] = self._new_upstream(description, predecessor)
+                self._state_changed(model, self._upstreams[model].state)
+        self._apply(self._scheduler.reconfigure(rules_for(config), planner_for(config), now))
+
+    def _last_retired(self, model: str) -> Upstream | None:
+        """A model that was removed and came back waits for what it was before."""
+        for upstream in self._retired:
+            if upstream.model.id == model and upstream.has_process:
+                return upstream
+        return None
+
+    async def _retire(self, upstream: Upstream) -> None:
+        """Let requests in flight finish, for a while; then end the process for good."""
+        model = upstream.model
+        with trio.move_on_after(DRAIN_LIMIT):
+            while self._held[upstream]:
+                idle = self._idle[upstream] = trio.Event()
+                await idle.wait()
+        await upstream.shut_down(float(model.unload_timeout))
+        self._retired.discard(upstream)
+        self._idle.pop(upstream, None)
+        del self._held[upstream]
+        self._state_changed(model.id, upstream.state)
+
+    def _lease_of(self, upstream: Upstream) -> Lease:
+        assert upstream.endpoint is not None
+        assert upstream.run is not None
+        model = upstream.model
+        return Lease(model.id, upstream.endpoint, upstream.run.number, model.timeouts)
+
+    # --- leases -----------------------------------------------------------------------------------
+
+    def enqueue(self, waiting: _Ticket) -> TicketId:
+        """Put a request into the collation queue. Raises ShuttingDown if nobody reads it."""
+        ticket = TicketId(self._ids())
+        self._tickets[ticket] = waiting
+        if not self._post(Arrived(ticket, waiting.model)):
+            del self._tickets[ticket]
+            raise ShuttingDown
+        return ticket
+
+    def hold(self, ticket: TicketId, model: str) -> tuple[Upstream, Lease]:
+        """Tie a granted ticket to the process that serves it. Raises UpstreamGone."""
+        upstream = self._upstreams.get(model)
+        if upstream is None or upstream.state is not ProcessState.READY:
+            raise UpstreamGone(f"[{model}] process is not ready")
+        self._held[upstream].add(ticket)
+        return upstream, self._lease_of(upstream)
+
+    def release(self, ticket: TicketId, upstream: Upstream | None) -> None:
+        """End a ticket. Synchronous, so that nothing can come between it and its one release."""
+        del self._tickets[ticket]
+        self._post(Released(ticket))
+        if upstream is None:
+            return
+        held = self._held.get(upstream)
+        if held is not None:
+            held.discard(ticket)
+            if not held and (idle := self._idle.get(upstream)) is not None:
+                idle.set()
+
+
+@define(eq=False)
+class _Waiting:
+    """One request's way through the collation queue: enter to wait, leave to release."""
+
+    _supervisor: Supervisor
+    _model: str
+    _observer: WaitObserver | None
+    _ticket: TicketId = field(init=False)
+    _upstream: Upstream | None = None
+
+    async def __aenter__(self) -> Lease:
+        waiting = _Ticket(self._model, self._observer, trio.Event())
+        self._ticket = self._supervisor.enqueue(waiting)
+        try:
+            await waiting.decided.wait()
+            if waiting.error is not None:
+                raise copy(waiting.error)  # each waiter gets its own, with its own traceback
+            self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
+        except BaseException:
+            self._supervisor.release(self._ticket, None)
+            raise
+        return lease
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._supervisor.release(self._ticket, self._upstream)

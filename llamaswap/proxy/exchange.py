@@ -1,0 +1,518 @@
+"""One request and its answer, from the parsed head to the last byte. Source: http-api §1–§3.
+
+The order is: CORS and OPTIONS, route (404, 405, redirect), key, handler. A handler either answers
+itself, passes the request to the control plane, or takes a lease on a model and carries bytes.
+Leaving early, for whatever reason, closes the upstream connection: that is how a model server
+learns to stop generating.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from functools import lru_cache
+from urllib.parse import unquote
+
+import trio
+from attrs import define, field
+
+from llamaswap.error_envelope import envelope
+from llamaswap.errors import (
+    BadGateway,
+    LlamaswapError,
+    ModelNotLoaded,
+    ModelUnknown,
+    TooManyRequests,
+    UpstreamGone,
+)
+from llamaswap.nursery.lease import Lease
+from llamaswap.proxy import json_body
+from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key
+from llamaswap.proxy.headers import request_headers, response_headers
+from llamaswap.proxy.http1 import (
+    MAX_HEAD,
+    Headers,
+    ProtocolViolation,
+    RequestHead,
+    ResponseHead,
+    UpstreamViolation,
+    is_token,
+    parse_response_head,
+    render_head,
+    status_line,
+)
+from llamaswap.proxy.pool import Connect, Origin
+from llamaswap.proxy.relay import Relay
+from llamaswap.proxy.resolve import (
+    asked_in_body,
+    asked_in_query,
+    is_json,
+    resolve,
+    split_upstream_path,
+    upstream_redirect,
+)
+from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
+from llamaswap.proxy.site import Finished, Site
+from llamaswap.proxy.tunnel import tunnel
+from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
+
+logger = logging.getLogger(__name__)
+
+JOINED_BODY = 65536
+"""Bodies up to this size travel in one send with their head."""
+CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
+CONTROL_IDLE = 30.0
+COMFYUI = "comfyui_auto"
+
+
+class MethodNotAllowed(LlamaswapError):
+    """The path is there, the method is not."""
+
+    status = 405
+
+
+class NotFound(LlamaswapError):
+    """No such path."""
+
+    status = 404
+
+
+@define(eq=False)
+class Exchange:
+    """One request on its way."""
+
+    site: Site
+    client: Wire
+    head: RequestHead
+    body: bytearray
+    scope: trio.CancelScope = field(factory=trio.CancelScope)
+    """Cancelled when the client has left, or an operator or the shutdown ends the request."""
+    path: str = ""
+    query: str = ""
+    status: int = 0
+    """Of the answer's head; 0: nothing was sent yet."""
+    sent: int = 0
+    keep_alive: bool = True
+    began: float = field(factory=trio.current_time)
+
+    def client_descriptor(self) -> int:
+        """The client's socket; negative: closed."""
+        return self.client.fileno()
+
+    async def run(self) -> bool:
+        """Answer the request. True: the connection may carry another one."""
+        self.keep_alive = self.head.keep_alive and not self.site.draining
+        self.site.ongoing.add(self)
+        finished = False
+        try:
+            with self.scope:
+                await self._answer()
+                finished = True
+        except LlamaswapError as exc:
+            finished = await self._send_error(exc)
+        except (ConnectionError, OSError) as exc:
+            logger.debug("client is gone: %s", exc)
+        except UpstreamViolation as exc:
+            logger.info("response of %s cut: %s", self.path, exc)
+        finally:
+            self.site.ongoing.discard(self)
+            self._report()
+        return finished and self.keep_alive
+
+    # --- who answers ------------------------------------------------------------------------------
+
+    async def _answer(self) -> None:
+        raw, _, query = self.head.target.partition(b"?")
+        self.query = query.decode("ascii")
+        if self.head.method == "OPTIONS":
+            self.path = raw.decode("ascii")
+            await self._send(204, self._cors(), b"")
+            return
+        match = match_path(raw)
+        self.path = match.path
+        route = self._route(match)
+        if route is None:
+            assert match.redirect is not None
+            await self._redirect(307, match.redirect + (f"?{self.query}" if self.query else ""))
+            return
+        if route.auth:
+            check_key(self.head.headers, self.site.config.api_keys)
+        match route.rule:
+            case Rule.BODY:
+                asked = asked_in_body(self.head, self.body, self.query)
+                await self._infer(route, asked.name, raw.decode("ascii"))
+            case Rule.QUERY:
+                await self._infer(route, asked_in_query(self.query).name, raw.decode("ascii"))
+            case Rule.UPSTREAM:
+                await self._pass_through(raw.decode("ascii"))
+            case Rule.COMFYUI:
+                await self._comfyui(raw.decode("ascii"))
+            case Rule.CONTROL:
+                await self._control()
+
+    def _route(self, match: Match) -> Route | None:
+        """The route, or None for a redirect. Raises NotFound or MethodNotAllowed."""
+        if match.redirect is not None:
+            return None
+        if not match.routes:
+            raise NotFound(f"page not found: {match.path}")
+        route = choose(match.routes, self.head.method)
+        if route is None:
+            raise MethodNotAllowed(f"method {self.head.method} is not allowed for {match.path}")
+        return route
+
+    async def _infer(self, route: Route, name: str, raw_path: str) -> None:
+        """Dispatch by model name."""
+        model = resolve(self.site.config, name)
+        description = self.site.config.models[model]
+        body = self.body
+        if description.use_model_name and is_json(self.head.get(b"content-type") or b""):
+            body = bytearray(json_body.replace_model(body, description.use_model_name))
+        path = raw_path.removeprefix(route.strip) if route.strip else raw_path
+        async with self.site.leases.lease(model) as lease:
+            await self._carry(lease, path, self.query, body, readable=self.head.method == "POST")
+
+    async def _pass_through(self, raw: str) -> None:
+        """`/upstream/<model>/<tail>`: the tail as received, no look at the body."""
+        if raw == "/upstream":
+            if self.head.method in ("GET", "HEAD"):
+                await self._redirect(302, "/ui/models")
+            else:
+                await self._redirect(307, "/upstream/")
+            return
+        tail = split_upstream_path(self.site.config, raw.removeprefix("/upstream/"))
+        if not tail.raw:
+            status = 301 if self.head.method in ("GET", "HEAD") else 308
+            await self._redirect(status, upstream_redirect(tail.written, self.query))
+            return
+        decoded = unquote(tail.raw)
+        ignored = any(p.search(decoded) for p in _patterns(self.site.config.ignore_paths))
+        if ignored and self.site.leases.ready_lease(tail.model) is None:
+            raise ModelNotLoaded(
+                f"model {tail.model} is not loaded; path matches upstream.ignorePaths"
+            )
+        await self._serve_raw(tail.model, tail.raw)
+
+    async def _comfyui(self, raw: str) -> None:
+        """`/comfyui/<tail>`: the model `comfyui_auto`; only its root may start it."""
+        if raw == "/comfyui":
+            status = 301 if self.head.method in ("GET", "HEAD") else 308
+            await self._redirect(status, "/comfyui/" + (f"?{self.query}" if self.query else ""))
+            return
+        if COMFYUI not in self.site.config.models:
+            raise ModelUnknown(f"local model {COMFYUI} not found")
+        tail = raw.removeprefix("/comfyui")
+        if tail != "/" and self.site.leases.ready_lease(COMFYUI) is None:
+            raise ModelNotLoaded(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
+        await self._serve_raw(COMFYUI, tail)
+
+    async def _serve_raw(self, model: str, raw_path: str) -> None:
+        description = self.site.config.models[model]
+        if self._wants_websocket() and description.ignore_websockets:
+            lease = self.site.leases.ready_lease(model)
+            if lease is None:
+                raise ModelNotLoaded(
+                    f"model {model} is not loaded; ignored websocket requests cannot start it"
+                )
+            await self._carry(lease, raw_path, self.query, self.body, readable=False)
+            return
+        async with self.site.leases.lease(model) as lease:
+            await self._carry(lease, raw_path, self.query, self.body, readable=False)
+
+    # --- carrying ---------------------------------------------------------------------------------
+
+    async def _carry(
+        self, lease: Lease, path: str, query: str, body: bytearray, *, readable: bool
+    ) -> None:
+        """Send the request to a leased upstream and its answer to the client."""
+        endpoint, limits = lease.endpoint, lease.timeouts
+        start = f"{self.head.method} {endpoint.target(path, query)} HTTP/1.1".encode("ascii")
+        origin = Origin(
+            f"{endpoint.host}:{endpoint.port}", lease.run, float(limits.idle_conn or 1e9)
+        )
+
+        async def connect() -> Wire:
+            try:
+                with trio.fail_after(limits.connect or 1e9):
+                    return await connect_tcp(endpoint.host, endpoint.port, limits.keepalive)
+            except trio.TooSlowError as exc:
+                raise BadGateway(
+                    f"{lease.model}: {endpoint.authority} did not accept within {limits.connect} s"
+                ) from exc
+            except OSError as exc:
+                if self.site.leases.ready_lease(lease.model) is None:
+                    raise UpstreamGone(f"[{lease.model}] process is not ready") from exc
+                raise BadGateway(
+                    f"{lease.model}: cannot connect to {endpoint.authority}: {exc}"
+                ) from exc
+
+        await Carriage(self, lease.model, origin, connect, float(limits.response_header)).carry(
+            start, body, readable=readable
+        )
+
+    async def _control(self) -> None:
+        """Pass the request on to the control plane."""
+        start = f"{self.head.method} ".encode("ascii") + self.head.target + b" HTTP/1.1"
+        path = self.site.control_socket
+
+        async def connect() -> Wire:
+            try:
+                return await connect_unix(path)
+            except OSError as exc:
+                raise BadGateway(f"the control plane does not answer: {exc}") from exc
+
+        await Carriage(self, "control plane", Origin(path, 0, CONTROL_IDLE), connect, 0.0).carry(
+            start, self.body, readable=False
+        )
+
+    def _wants_websocket(self) -> bool:
+        return self.head.upgrade is not None and b"websocket" in self.head.upgrade.lower()
+
+    # --- our own answers --------------------------------------------------------------------------
+
+    async def _send_error(self, error: LlamaswapError) -> bool:
+        """Answer with an envelope if nothing was sent yet. False: the response was cut."""
+        if self.status:
+            logger.info("response of %s cut: %s", self.path, error)
+            return False
+        headers: Headers = []
+        if isinstance(error, Unauthorized):
+            headers.append(CHALLENGE)
+        if isinstance(error, TooManyRequests):
+            headers.append((b"Retry-After", b"%d" % error.retry_after))
+        if isinstance(error, MethodNotAllowed):
+            headers.append(
+                (b"Allow", allowed(match_path(self.head.target.partition(b"?")[0]).routes).encode())
+            )
+        if isinstance(error, ProtocolViolation):
+            self.keep_alive = False
+        accept = (self.head.get(b"accept") or b"").decode("latin-1")
+        kind, body = envelope(error, accept=accept, path=self.path)
+        headers.append((b"Content-Type", kind.encode()))
+        try:
+            await self._send(error.status, headers, body)
+        except (ConnectionError, OSError):
+            return False
+        return True
+
+    async def _redirect(self, status: int, location: str) -> None:
+        await self._send(status, [(b"Location", location.encode("ascii", "replace"))], b"")
+
+    async def _send(self, status: int, headers: Headers, body: bytes) -> None:
+        if status != 204:
+            headers.append((b"Content-Length", b"%d" % len(body)))
+        if not self.keep_alive:
+            headers.append((b"Connection", b"close"))
+        elif self.head.version == "1.0":
+            headers.append((b"Connection", b"keep-alive"))
+        self.status = status
+        if self.head.method == "HEAD":
+            body = b""
+        await self.client.send_all(render_head(status_line(status), headers) + body)
+        self.sent += len(body)
+
+    def _cors(self) -> Headers:
+        """The answer to every OPTIONS request. Source: http-api §1.3."""
+        wished = self.head.get(b"access-control-request-headers")
+        if wished is None:
+            names = CORS_DEFAULT
+        else:
+            parts = (part.strip() for part in wished.split(b","))
+            names = b", ".join(part for part in parts if is_token(part))
+        return [
+            (b"Access-Control-Allow-Origin", b"*"),
+            (b"Access-Control-Allow-Methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
+            (b"Access-Control-Allow-Headers", names),
+            (b"Access-Control-Max-Age", b"86400"),
+        ]
+
+    def _report(self) -> None:
+        if self.site.on_finished is None:
+            return
+        agent = self.head.get(b"user-agent") or b""
+        self.site.on_finished(
+            Finished(
+                client=self._client_address(),
+                method=self.head.method,
+                path=self.path,
+                version=self.head.version,
+                status=self.status or 499,
+                sent=self.sent,
+                user_agent=agent.decode("latin-1"),
+                seconds=trio.current_time() - self.began,
+            )
+        )
+
+    def _client_address(self) -> str:
+        forwarded = self.head.get(b"x-forwarded-for")
+        if forwarded is not None and (first := forwarded.partition(b",")[0].strip()):
+            return first.decode("latin-1")
+        real = self.head.get(b"x-real-ip")
+        if real is not None and real.strip():
+            return real.strip().decode("latin-1")
+        return self.peer
+
+    @property
+    def peer(self) -> str:
+        """The client's address without its port."""
+        return getattr(self.client, "peer", "")
+
+
+@define(eq=False)
+class Carriage:
+    """The way of one exchange over an upstream connection."""
+
+    exchange: Exchange
+    name: str
+    """Of the model or peer, for messages."""
+    origin: Origin
+    connect: Connect
+    header_limit: float
+    """Seconds until the response head; 0: none."""
+
+    async def carry(self, start: bytes, body: bytearray, *, readable: bool) -> None:
+        """Send the request, then the response to the client. Raises BadGateway before its head."""
+        exchange = self.exchange
+        headers = request_headers(
+            exchange.head,
+            exchange.peer,
+            len(body) if body or exchange.head.method in ("POST", "PUT", "PATCH") else None,
+            readable_answer=readable,
+        )
+        if exchange.head.upgrade is not None:
+            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
+        request = render_head(start, headers)
+        pool = exchange.site.pool
+        wire = pool.take(self.origin)
+        reused = wire is not None
+        while True:
+            if wire is None:
+                wire = await self.connect()
+            try:
+                head, rest = await self._ask(wire, request, body)
+                break
+            except _NothingCame as exc:
+                wire.close()
+                if not reused:
+                    raise BadGateway(f"{self.name}: {exc}") from exc
+                # it was closed while it lay idle; nothing was answered, so nothing was done
+                wire, reused = None, False
+            except BaseException:
+                wire.close()
+                raise
+        try:
+            reusable = await self._respond(wire, head, rest)
+        except BaseException:
+            wire.close()
+            raise
+        if reusable:
+            pool.give_back(self.origin, wire)
+        else:
+            wire.close()
+
+    async def _ask(self, wire: Wire, request: bytes, body: bytearray) -> tuple[ResponseHead, bytes]:
+        """Send the request; return the response head and what came behind it."""
+        try:
+            if len(body) <= JOINED_BODY:
+                await wire.send_all(request + body)
+            else:
+                await wire.send_all(request)
+                await wire.send_all(body)
+        except OSError as exc:
+            # it may have answered before it closed (a refusal of a large body, say)
+            logger.debug("%s: sending the request: %s", self.name, exc)
+        try:
+            if not self.header_limit:
+                return await self._read_head(wire)
+            with trio.fail_after(self.header_limit):
+                return await self._read_head(wire)
+        except trio.TooSlowError as exc:
+            raise BadGateway(
+                f"{self.name}: no response head within {self.header_limit:g} s"
+            ) from exc
+        except UpstreamViolation as exc:
+            raise BadGateway(f"{self.name}: {exc}") from exc
+
+    async def _read_head(self, wire: Wire) -> tuple[ResponseHead, bytes]:
+        data = await wire.recv()
+        while True:
+            end = data.find(b"\r\n\r\n")
+            if end >= 0:
+                head = parse_response_head(data[: end + 4])
+                if head.status >= 200 or head.status == 101:
+                    return head, data[end + 4 :]
+                data = data[end + 4 :]  # 100 and 103 are between the upstream and us
+                continue
+            if len(data) > MAX_HEAD:
+                raise UpstreamViolation("response head is larger than 1 MiB")
+            more = await wire.recv()
+            if not more:
+                if data:
+                    raise UpstreamViolation("it closed in the middle of its response head")
+                raise _NothingCame("it closed the connection without an answer")
+            data += more
+
+    async def _respond(self, wire: Wire, head: ResponseHead, rest: bytes) -> bool:
+        """Carry the response; whether the upstream connection may be used again."""
+        exchange = self.exchange
+        client = exchange.client
+        headers = response_headers(head)
+        if head.status == 101:
+            if exchange.head.upgrade is None:
+                raise BadGateway(f"{self.name}: it switched protocols unasked")
+            headers += _upgrade_headers(head)
+            exchange.status, exchange.keep_alive = 101, False
+            await client.send_all(render_head(status_line(101), headers))
+            exchange.sent = await tunnel(client, wire, rest)
+            return False
+        bodiless = exchange.head.method == "HEAD" or head.status in (204, 304)
+        until_close = not bodiless and head.length is None and not head.chunked
+        modern = exchange.head.version == "1.1"
+        if head.length is not None and head.status != 204:
+            headers.append((b"Content-Length", b"%d" % head.length))
+        elif head.status not in (204, 304):
+            if modern:
+                headers.append((b"Transfer-Encoding", b"chunked"))
+            elif not bodiless:
+                exchange.keep_alive = False
+        if not exchange.keep_alive:
+            headers.append((b"Connection", b"close"))
+        elif not modern:
+            headers.append((b"Connection", b"keep-alive"))
+        exchange.status = head.status
+        start = render_head(status_line(head.status, head.reason), headers)
+        relay = Relay(wire, client)
+        try:
+            if bodiless:
+                await client.send_all(start)
+                return head.keep_alive and not rest
+            if head.length is not None and len(rest) == head.length:
+                await client.send_all(start + rest)  # the common short answer: one send
+                relay.sent = len(rest)
+                return head.keep_alive
+            await client.send_all(start)
+            if head.length is not None:
+                reusable = await relay.sized(rest, head.length)
+            elif until_close:
+                reusable = await relay.until_close(rest, chunk=modern)
+            elif modern:
+                reusable = await relay.chunked(rest)
+            else:
+                reusable = await relay.unchunked(rest)
+        finally:
+            exchange.sent += relay.sent
+        return reusable and head.keep_alive
+
+
+class _NothingCame(Exception):
+    """The connection was closed before a single byte of an answer."""
+
+
+def _upgrade_headers(head: ResponseHead) -> Headers:
+    upgrade = next((v for n, v in head.headers if n.lower() == b"upgrade"), b"websocket")
+    return [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
+
+
+@lru_cache(maxsize=8)
+def _patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(text) for text in texts)

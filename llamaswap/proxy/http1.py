@@ -1,0 +1,427 @@
+"""HTTP/1.1 on the wire, without sockets: heads in, heads out, where a message ends.
+
+httptools (llhttp) parses heads and response boundaries. Bodies of responses travel as received; the
+parser only watches them to know the end. What is ambiguous is refused: two ways to read a message
+are how requests are smuggled. Source: RFC 9112, http-api §1.1, conventions §7.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import httptools
+from attrs import define, field
+
+from llamaswap.errors import LlamaswapError
+
+Headers: TypeAlias = list[tuple[bytes, bytes]]
+
+MAX_HEAD = 1024 * 1024
+MAX_CHUNK_LINE = 4096
+HEAD_END = b"\r\n\r\n"
+HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"proxy-connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+_TARGET = re.compile(rb"[\x21-\x7e]+")
+_DIGITS = re.compile(rb"[0-9]{1,18}")
+_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE_FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+class ProtocolViolation(LlamaswapError):
+    """The client broke HTTP; it gets `status` and the connection is closed."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status  # type: ignore[misc]  # one class for 400, 431 and 505
+
+
+class UpstreamViolation(Exception):
+    """The upstream broke HTTP, or closed in the middle of a message."""
+
+
+@define
+class RequestHead:
+    """A request line and its headers, checked."""
+
+    method: str
+    target: bytes
+    """Path and query, percent-encoded as received; always begins with `/`, or is `*`."""
+    version: str
+    headers: Headers
+    length: int | None
+    """Bytes of body that follow; None: chunked."""
+    keep_alive: bool
+    expects_continue: bool
+    upgrade: bytes | None
+    """What the client wants to switch to; None: nothing."""
+    connection_names: frozenset[bytes]
+    """Headers that `Connection` names, in lower case: they end here."""
+
+    def get(self, name: bytes) -> bytes | None:
+        """The first header of that lower-case name."""
+        for key, value in self.headers:
+            if key.lower() == name:
+                return value
+        return None
+
+
+class _HeadCollector:
+    """Receives httptools' callbacks; notes and decides nothing."""
+
+    __slots__ = ("headers", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: Headers = []
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+
+def find_head(buffer: bytes | bytearray, start: int = 0) -> int:
+    """Where the head that begins at 0 ends, its blank line included; 0: not yet.
+
+    `start`: how much was searched before. Raises ProtocolViolation(431) beyond `MAX_HEAD`.
+    """
+    end = buffer.find(HEAD_END, max(0, start - 3))
+    if end < 0:
+        if len(buffer) > MAX_HEAD:
+            raise ProtocolViolation("request head is larger than 1 MiB", 431)
+        return 0
+    if end > MAX_HEAD:
+        raise ProtocolViolation("request head is larger than 1 MiB", 431)
+    return end + 4
+
+
+def parse_request_head(head: bytes) -> RequestHead:
+    """Parse one whole head. Raises ProtocolViolation for whatever could be read in two ways."""
+    lines = head.count(b"\n")
+    if lines != head.count(b"\r\n") or lines != head.count(b"\r"):
+        raise ProtocolViolation("bare CR or LF in the request head")
+    if b"\r\n " in head or b"\r\n\t" in head:
+        raise ProtocolViolation("folded header line")
+    collector = _HeadCollector()
+    parser = httptools.HttpRequestParser(collector)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass
+    except httptools.HttpParserError as exc:
+        raise ProtocolViolation(f"malformed request: {exc}") from exc
+    version = parser.get_http_version()
+    if version not in ("1.1", "1.0"):
+        raise ProtocolViolation(f"HTTP/{version} is not supported", 505)
+    method: str = parser.get_method().decode("ascii")
+    return _check_request(method, collector.url, version, collector.headers)
+
+
+def _check_request(method: str, target: bytes, version: str, headers: Headers) -> RequestHead:
+    """Take the framing and connection headers apart, strictly."""
+    length: int | None = 0
+    lengths = hosts = 0
+    encoding: bytes | None = None
+    connection: list[bytes] = []
+    expects = False
+    upgrade: bytes | None = None
+    for name, value in headers:
+        if _VALUE_FORBIDDEN.search(value):
+            raise ProtocolViolation("control character in a header value")
+        key = name.lower()
+        if key == b"content-length":
+            lengths += 1
+            if not _DIGITS.fullmatch(value):
+                raise ProtocolViolation("bad Content-Length")
+            length = int(value)
+        elif key == b"transfer-encoding":
+            if encoding is not None:
+                raise ProtocolViolation("repeated Transfer-Encoding")
+            encoding = value.strip().lower()
+        elif key == b"host":
+            hosts += 1
+        elif key == b"connection":
+            connection += [part.strip().lower() for part in value.split(b",")]
+        elif key == b"expect":
+            expects = value.strip().lower() == b"100-continue"
+        elif key == b"upgrade":
+            upgrade = value if upgrade is None else upgrade + b", " + value
+    if lengths > 1:
+        raise ProtocolViolation("repeated Content-Length")
+    if encoding is not None:
+        if lengths:
+            raise ProtocolViolation("both Content-Length and Transfer-Encoding")
+        if encoding != b"chunked" or version == "1.0":
+            raise ProtocolViolation("unsupported Transfer-Encoding")
+        length = None
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        raise ProtocolViolation("exactly one Host header is needed")
+    keep_alive = b"close" not in connection
+    if version == "1.0":
+        keep_alive = b"keep-alive" in connection
+    return RequestHead(
+        method,
+        _origin_form(method, target),
+        version,
+        headers,
+        length,
+        keep_alive,
+        expects and version == "1.1",
+        upgrade if b"upgrade" in connection else None,
+        frozenset(connection),
+    )
+
+
+def _origin_form(method: str, target: bytes) -> bytes:
+    """Path and query of any allowed request target; `*` only for OPTIONS."""
+    if not _TARGET.fullmatch(target):
+        raise ProtocolViolation("bad request target")
+    if target.startswith(b"/"):
+        return target.partition(b"#")[0]
+    if target == b"*" and method == "OPTIONS":
+        return target
+    if target[:7].lower() == b"http://" or target[:8].lower() == b"https://":
+        try:
+            parts = urlsplit(target.decode("ascii"))
+        except ValueError as exc:
+            raise ProtocolViolation("bad request target") from exc
+        path = parts.path or "/"
+        return (f"{path}?{parts.query}" if parts.query else path).encode("ascii")
+    raise ProtocolViolation("bad request target")
+
+
+@define
+class ChunkedBody:
+    """Takes a chunked request body apart, strictly. Feed bytes until `done`."""
+
+    data: bytearray = field(factory=bytearray)
+    done: bool = False
+    _left: int = 0
+    """Bytes of the present chunk still to come; -1: its line end is due."""
+    _in_trailer: bool = False
+
+    def feed(self, buffer: bytearray) -> None:
+        """Consume what belongs to the body from the front of `buffer`."""
+        while buffer and not self.done:
+            if self._left > 0:
+                taken = buffer[: self._left]
+                self.data += taken
+                self._left -= len(taken)
+                del buffer[: len(taken)]
+                if self._left == 0:
+                    self._left = -1
+                continue
+            line = self._take_line(buffer)
+            if line is None:
+                return
+            if self._left == -1:
+                if line:
+                    raise ProtocolViolation("chunk longer than announced")
+                self._left = 0
+            elif self._in_trailer:
+                self.done = not line  # trailers end here
+            else:
+                self._begin_chunk(line)
+
+    def _begin_chunk(self, line: bytes) -> None:
+        match = _CHUNK_SIZE.fullmatch(line)
+        if match is None:
+            raise ProtocolViolation("bad chunk size")
+        self._left = int(match[1], 16)
+        self._in_trailer = self._left == 0
+
+    def _take_line(self, buffer: bytearray) -> bytes | None:
+        end = buffer.find(b"\n", 0, MAX_CHUNK_LINE)
+        if end < 0:
+            if len(buffer) >= MAX_CHUNK_LINE:
+                raise ProtocolViolation("chunk line too long")
+            return None
+        if end == 0 or buffer[end - 1] != 13:
+            raise ProtocolViolation("bare LF in a chunked body")
+        line = bytes(buffer[: end - 1])
+        if b"\r" in line:
+            raise ProtocolViolation("bare CR in a chunked body")
+        del buffer[: end + 1]
+        return line
+
+
+@define
+class ResponseHead:
+    """A status line and its headers."""
+
+    status: int
+    reason: bytes
+    version: str
+    headers: Headers
+    length: int | None
+    """Announced bytes of body; None: chunked or until close."""
+    chunked: bool
+    keep_alive: bool
+    connection_names: frozenset[bytes]
+
+
+class _ResponseCollector:
+    __slots__ = ("headers", "reason")
+
+    def __init__(self) -> None:
+        self.reason = b""
+        self.headers: Headers = []
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name, value))
+
+
+def parse_response_head(head: bytes) -> ResponseHead:
+    """Parse one whole response head. Raises UpstreamViolation."""
+    collector = _ResponseCollector()
+    parser = httptools.HttpResponseParser(collector)
+    try:
+        parser.feed_data(head)
+        version = parser.get_http_version()
+        status = parser.get_status_code()
+    except httptools.HttpParserUpgrade:
+        version, status = "1.1", 101
+    except httptools.HttpParserError as exc:
+        raise UpstreamViolation(f"malformed response head: {exc}") from exc
+    length: int | None = None
+    chunked = False
+    connection: list[bytes] = []
+    for name, value in collector.headers:
+        key = name.lower()
+        if key == b"content-length":
+            if not _DIGITS.fullmatch(value) or (length is not None and length != int(value)):
+                raise UpstreamViolation("bad Content-Length")
+            length = int(value)
+        elif key == b"transfer-encoding":
+            if chunked or value.strip().lower() != b"chunked":
+                raise UpstreamViolation("unsupported Transfer-Encoding")
+            chunked = True
+        elif key == b"connection":
+            connection += [part.strip().lower() for part in value.split(b",")]
+    if chunked:
+        length = None
+    keep_alive = b"close" not in connection
+    if version == "1.0":
+        keep_alive = b"keep-alive" in connection
+    return ResponseHead(
+        status,
+        collector.reason,
+        version,
+        collector.headers,
+        length,
+        chunked,
+        keep_alive,
+        frozenset(connection),
+    )
+
+
+class ChunkWatch:
+    """Finds the end of a chunked response body whose bytes travel as received."""
+
+    __slots__ = ("_parser", "complete", "excess", "feed")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self.excess = False
+        self._parser = httptools.HttpResponseParser(self)
+        # no on_body here: httptools then builds no object per chunk
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        self.feed = self._parser.feed_data
+
+    def on_message_begin(self) -> None:
+        """Called by the parser."""
+        if self.complete:
+            self.excess = True
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self.complete = True
+
+
+class ChunkDecoder:
+    """Takes the chunks of a response body apart, for clients that know no chunks."""
+
+    __slots__ = ("_parser", "_parts", "complete")
+
+    def __init__(self) -> None:
+        self.complete = False
+        self._parts: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self.complete = True
+
+    def feed(self, data: bytes) -> bytes:
+        """The body bytes in `data`. Raises httptools.HttpParserError."""
+        self._parser.feed_data(data)
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
+
+
+REASONS = {
+    200: b"OK",
+    204: b"No Content",
+    301: b"Moved Permanently",
+    302: b"Found",
+    307: b"Temporary Redirect",
+    308: b"Permanent Redirect",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    405: b"Method Not Allowed",
+    408: b"Request Timeout",
+    409: b"Conflict",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    499: b"Client Closed Request",
+    500: b"Internal Server Error",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+
+
+def render_head(start: bytes, headers: Headers) -> bytes:
+    """A start line and headers as bytes. Header names and values are trusted to be clean."""
+    parts = [start]
+    for name, value in headers:
+        parts += (b"\r\n", name, b": ", value)
+    parts.append(HEAD_END)
+    return b"".join(parts)
+
+
+def status_line(status: int, reason: bytes = b"") -> bytes:
+    """`HTTP/1.1 200 OK`."""
+    return b"HTTP/1.1 %d %s" % (status, reason or REASONS.get(status, b""))
+
+
+def is_token(name: bytes) -> bool:
+    """Whether `name` may be a header name."""
+    return _TOKEN.fullmatch(name) is not None

@@ -1,0 +1,164 @@
+"""The `model` member of a JSON body: read it, replace it, leave every other byte alone.
+
+Source: http-api §2.1, §2.4.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+from attrs import frozen
+
+from llamaswap.errors import BadRequest
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_SCALAR = re.compile(rb"[^\s,\]}]+")
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_INTEREST = re.compile(rb'["{}\[\]]')
+# an escaped spelling of one of the letters of "model", in a key or anywhere else
+_ESCAPED_LETTER = re.compile(rb"\\u006[dfDF45cC]")
+
+
+class _Peek(msgspec.Struct):
+    model: msgspec.Raw = msgspec.Raw()
+    stream: msgspec.Raw = msgspec.Raw()
+
+
+_decode_peek = msgspec.json.Decoder(_Peek).decode
+_decode_any = msgspec.json.decode
+
+
+@frozen
+class Member:
+    """Where a member of the top-level object stands."""
+
+    key: str
+    start: int
+    end: int
+    """Offsets of its value."""
+
+
+@frozen
+class Peek:
+    """What routing needs of a body."""
+
+    model: str | None
+    """None: missing. An object or array becomes its JSON text, which names no model."""
+    stream: bool
+
+
+def peek(body: bytes | bytearray) -> Peek:
+    """Read `model` and `stream` without building the rest. The first of duplicates decides.
+
+    Raises BadRequest if the body is no JSON; an empty one, or one that is no object, has no model.
+    """
+    if not body:
+        return Peek(None, stream=False)
+    try:
+        found = _decode_peek(body)
+        model, stream = bytes(found.model), bytes(found.stream)
+    except msgspec.ValidationError:
+        return Peek(None, stream=False)  # valid JSON, but no object
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise BadRequest(f"request body is not valid JSON: {exc}") from exc
+    if model and not _is_only_model(body):
+        model = _first_value(body, "model") or model
+    return Peek(_name(model), _truth(stream))
+
+
+def replace_model(body: bytes | bytearray, name: str) -> bytes:
+    """Put `name` in for every top-level `model`; all other bytes stay. The body must be valid."""
+    value = msgspec.json.encode(name)
+    spans = [(member.start, member.end) for member in members(body) if member.key == "model"]
+    parts: list[bytes | bytearray] = []
+    last = 0
+    for start, end in spans:
+        parts += (body[last:start], value)
+        last = end
+    parts.append(body[last:])
+    return b"".join(parts)
+
+
+def members(body: bytes | bytearray) -> Iterator[Member]:
+    """The members of the top-level object of a valid JSON text, in order, duplicates included."""
+    at = _skip(body, 0)
+    if at >= len(body) or body[at] != 123:  # {
+        return
+    at = _skip(body, at + 1)
+    while body[at] != 125:  # }
+        key = _STRING.match(body, at)
+        assert key is not None, "only called for valid JSON"
+        name: str = _decode_any(key[0])
+        start = _skip(body, _skip(body, key.end()) + 1)  # over the colon
+        end = _value_end(body, start)
+        yield Member(name, start, end)
+        at = _skip(body, end)
+        if body[at] == 44:  # ,
+            at = _skip(body, at + 1)
+
+
+def _value_end(body: bytes | bytearray, start: int) -> int:
+    first = body[start]
+    if first == 34:  # "
+        string = _STRING.match(body, start)
+        assert string is not None
+        return string.end()
+    if first not in (123, 91):
+        scalar = _SCALAR.match(body, start)
+        assert scalar is not None
+        return scalar.end()
+    depth, at = 0, start
+    while True:
+        mark = _INTEREST.search(body, at)
+        assert mark is not None
+        match mark[0]:
+            case b'"':
+                string = _STRING.match(body, mark.start())
+                assert string is not None
+                at = string.end()
+                continue
+            case b"{" | b"[":
+                depth += 1
+            case _:
+                depth -= 1
+        at = mark.end()
+        if depth == 0:
+            return at
+
+
+def _skip(body: bytes | bytearray, at: int) -> int:
+    blank = _BLANK.match(body, at)
+    assert blank is not None
+    return blank.end()
+
+
+def _is_only_model(body: bytes | bytearray) -> bool:
+    """Whether no second member can be called `model`; then the parser's answer is the first."""
+    return body.count(b'"model"') == 1 and _ESCAPED_LETTER.search(body) is None
+
+
+def _first_value(body: bytes | bytearray, key: str) -> bytes | None:
+    for member in members(body):
+        if member.key == key:
+            return bytes(body[member.start : member.end])
+    return None
+
+
+def _name(raw: bytes) -> str | None:
+    if not raw or raw == b"null":
+        return None
+    if raw[:1] == b'"':
+        name: str = _decode_any(raw)
+        return name or None
+    return raw.decode("utf-8")
+
+
+def _truth(raw: bytes) -> bool:
+    if not raw:
+        return False
+    value = _decode_any(raw)
+    if isinstance(value, str):
+        return value.lower() in ("true", "t", "1")
+    return isinstance(value, int | float) and bool(value)

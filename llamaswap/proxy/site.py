@@ -1,0 +1,68 @@
+"""What every connection of the data plane shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+from attrs import define, field, frozen
+
+from llamaswap.config.schema import Config
+from llamaswap.nursery.lease import LeaseSource
+from llamaswap.proxy.pool import Pool
+from llamaswap.proxy.wire import Wire
+
+
+@frozen
+class Finished:
+    """An exchange as the access log tells it. Source: telemetry §1.6."""
+
+    client: str
+    method: str
+    path: str
+    """Decoded, without the query."""
+    version: str
+    status: int
+    sent: int
+    """Body bytes written to the client."""
+    user_agent: str
+    seconds: float
+
+
+class Ongoing(Protocol):
+    """An exchange under way, as far as others may touch it."""
+
+    scope: trio.CancelScope
+
+    def client_descriptor(self) -> int:
+        """The client's socket; negative: closed."""
+        ...
+
+
+@define(eq=False)
+class Site:
+    """The data plane's surroundings. `config` is replaced as a whole at a reload."""
+
+    config: Config
+    leases: LeaseSource
+    control_socket: str
+    """Path of the control plane's Unix socket."""
+    on_finished: Callable[[Finished], None] | None = None
+    """Called once per exchange, after its last byte; must return at once."""
+    pool: Pool = field(factory=Pool)
+    ongoing: set[Ongoing] = field(factory=set)
+    idle: set[Wire] = field(factory=set)
+    """Client connections between two requests."""
+    draining: bool = False
+
+    def drain(self) -> None:
+        """Take no new request on any connection; those under way go on."""
+        self.draining = True
+        for wire in self.idle:
+            wire.interrupt()
+
+    def cut(self) -> None:
+        """End every exchange under way."""
+        for exchange in self.ongoing:
+            exchange.scope.cancel(reason="the program stops")
