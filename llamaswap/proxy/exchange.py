@@ -22,7 +22,6 @@ from llamaswap.errors import (
     LlamaswapError,
     ModelNotLoaded,
     ModelUnknown,
-    TooManyRequests,
     UpstreamGone,
 )
 from llamaswap.nursery.lease import Lease
@@ -275,22 +274,19 @@ class Exchange:
         if self.status:
             logger.info("response of %s cut: %s", self.path, error)
             return False
-        headers: Headers = []
+        accept = (self.head.get(b"accept") or b"").decode("latin-1")
+        answer = envelope(error, accept=accept, path=self.path)
+        headers = [(name.encode(), value.encode()) for name, value in answer.headers]
         if isinstance(error, Unauthorized):
             headers.append(CHALLENGE)
-        if isinstance(error, TooManyRequests):
-            headers.append((b"Retry-After", b"%d" % error.retry_after))
         if isinstance(error, MethodNotAllowed):
             headers.append(
                 (b"Allow", allowed(match_path(self.head.target.partition(b"?")[0]).routes).encode())
             )
         if isinstance(error, ProtocolViolation):
             self.keep_alive = False
-        accept = (self.head.get(b"accept") or b"").decode("latin-1")
-        kind, body = envelope(error, accept=accept, path=self.path)
-        headers.append((b"Content-Type", kind.encode()))
         try:
-            await self._send(error.status, headers, body)
+            await self._send(error.status, headers, answer.body)
         except (ConnectionError, OSError):
             return False
         return True

@@ -295,14 +295,11 @@ async def _read_body(wire: Wire, buffer: bytearray, head: RequestHead) -> bytear
 
 async def _refuse(wire: Wire, error: ProtocolViolation) -> None:
     """Answer a broken request, then close; what the client still sends is read away first."""
-    kind, body = envelope(error)
-    headers = [
-        (b"Content-Type", kind.encode()),
-        (b"Content-Length", b"%d" % len(body)),
-        (b"Connection", b"close"),
-    ]
+    answer = envelope(error)
+    headers = [(name.encode(), value.encode()) for name, value in answer.headers]
+    headers += [(b"Content-Length", b"%d" % len(answer.body)), (b"Connection", b"close")]
     with suppress(OSError):
-        await wire.send_all(render_head(status_line(error.status), headers) + body)
+        await wire.send_all(render_head(status_line(error.status), headers) + answer.body)
     with trio.move_on_after(LINGER):
         while await wire.recv():
             pass

@@ -1,0 +1,77 @@
+"""The access log's line: one record per finished request, in a form scripts can search.
+
+Source: telemetry §1.6.
+"""
+
+from __future__ import annotations
+
+_SILENT = ("/wol-health", "/api/performance", "/metrics")
+
+
+def is_logged(path: str) -> bool:
+    """Whether a request for the decoded `path` leaves a record; what is polled does not."""
+    return not path.startswith(_SILENT)
+
+
+def access_line(
+    *,
+    client: str,
+    method: str,
+    path: str,
+    protocol: str,
+    status: int,
+    sent: int,
+    user_agent: str,
+    duration: float,
+) -> str:
+    """Describe one request. `path`: decoded, no query; `sent`: body bytes; `duration`: seconds."""
+    return (
+        f'Request {escaped(client)} "{escaped(method)} {escaped(path)} {protocol}" '
+        f'{status} {sent} "{escaped(user_agent)}" {duration_text(duration)}'
+    )
+
+
+def client_address(peer: str, forwarded_for: str = "", real_ip: str = "") -> str:
+    """Name who asked: what the nearest proxy says, else the peer's address without port."""
+    return forwarded_for.partition(",")[0].strip() or real_ip.strip() or peer
+
+
+def escaped(text: str) -> str:
+    """Return `text` with quotes, backslashes and all that is not printable escaped.
+
+    So neither a path nor a user agent can end its field or begin a line of its own.
+    """
+    if text.isprintable() and '"' not in text and "\\" not in text:
+        return text
+    return "".join(_escaped_character(character) for character in text)
+
+
+def _escaped_character(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def duration_text(duration: float) -> str:
+    """Write `duration` (seconds) in its largest fitting unit: `850ns`, `1.25ms`, `1h0m5s`."""
+    nanos = max(0, round(duration * 1e9))
+    if nanos == 0:
+        return "0s"
+    for unit, size in (("ns", 1), ("µs", 1_000), ("ms", 1_000_000)):
+        if nanos < size * 1_000:
+            return f"{_decimal(nanos, size)}{unit}"
+    minutes, nanos = divmod(nanos, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    seconds = f"{_decimal(nanos, 1_000_000_000)}s"
+    if hours:
+        return f"{hours}h{minutes}m{seconds}"
+    return f"{minutes}m{seconds}" if minutes else seconds
+
+
+def _decimal(count: int, size: int) -> str:
+    """Return `count / size` exactly (`size` a power of ten), without trailing zeros."""
+    whole, rest = divmod(count, size)
+    digits = f"{rest:0{len(str(size)) - 1}}" if rest else ""
+    return f"{whole}.{digits.rstrip('0')}" if rest else str(whole)

@@ -1,0 +1,200 @@
+"""Where every log byte goes: sources with a history, and the live feeds that follow them.
+
+Event loop only; a worker thread hands its bytes over with `TrioToken.run_sync_soon`.
+Source: telemetry §1.1-§1.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Literal, TypeAlias
+
+import trio
+from attrs import define, field
+
+from llamaswap.telemetry.ring import ByteRing
+
+StdoutMode: TypeAlias = Literal["proxy", "upstream", "both", "none"]
+
+FEED_LIMIT = 1 << 20
+
+
+@define(eq=False)
+class LogFeed:
+    """One subscriber's view of a source: an async iterator of bytes, one consumer.
+
+    Holds at most `limit` undelivered bytes (and the history it began with). What does not fit is
+    dropped, newest first, and the gap is marked where it is. Chunks that wait are delivered as one.
+    """
+
+    limit: int
+    _pending: bytearray = field(factory=bytearray, init=False, repr=False)
+    _dropped: int = field(default=0, init=False)
+    _over: bool = field(default=False, init=False)
+    _bell: trio.lowlevel.ParkingLot = field(
+        factory=trio.lowlevel.ParkingLot, init=False, repr=False
+    )
+
+    def __aiter__(self) -> LogFeed:
+        return self
+
+    async def __anext__(self) -> bytes:
+        """Return all that waits, at once. Ends when the source does, after the last byte."""
+        while not self._pending and not self._dropped:
+            if self._over:
+                raise StopAsyncIteration
+            await self._bell.park()
+        # A busy source never lets the loop above wait; others must run all the same. Cancelled
+        # here, nothing has been taken yet.
+        await trio.lowlevel.checkpoint()
+        chunk = bytes(self._pending)
+        self._pending = bytearray()  # clear() would keep the largest size it ever had
+        if self._dropped:
+            chunk += f"\n— {self._dropped} bytes dropped —\n".encode()
+            self._dropped = 0
+        return chunk
+
+    def push(self, chunk: bytes) -> None:
+        """Append `chunk` or count it as dropped. Never waits."""
+        # Once something is dropped all is, until the reader comes: one gap, one marker.
+        if self._dropped or len(self._pending) + len(chunk) > self.limit:
+            self._dropped += len(chunk)
+        else:
+            self._pending += chunk
+        self._bell.unpark()
+
+    def begin_with(self, history: bytes) -> None:
+        """Put `history` before everything, whatever the limit says."""
+        self._pending[:0] = history
+
+    def end(self) -> None:
+        """Let the reader finish what waits, then end its iteration."""
+        self._over = True
+        self._bell.unpark_all()
+
+
+@define(eq=False)
+class LogSource:
+    """One stream of log bytes: its history and whoever follows it."""
+
+    name: str
+    _ring: ByteRing = field(factory=ByteRing, init=False, repr=False)
+    _feeds: dict[LogFeed, None] = field(factory=dict, init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+
+    @property
+    def followers(self) -> int:
+        """How many feeds are open."""
+        return len(self._feeds)
+
+    def history(self) -> bytes:
+        """Return a copy of the last bytes written; empty if there are none."""
+        return self._ring.snapshot()
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append to history and feeds. Never waits; `data` may be reused afterwards."""
+        if not len(data):
+            return
+        self._ring.write(data)
+        if self._feeds:
+            chunk = bytes(data)  # copied once for all; free if it is bytes already
+            for feed in self._feeds:
+                feed.push(chunk)
+
+    @contextmanager
+    def follow(self, *, history: bool = True, limit: int = FEED_LIMIT) -> Iterator[LogFeed]:
+        """Subscribe for the length of the block.
+
+        With `history` the feed begins with it: nothing is lost or doubled between the two.
+        """
+        feed = LogFeed(limit)
+        if history:
+            feed.begin_with(self._ring.snapshot())
+        if self._over:
+            feed.end()
+        self._feeds[feed] = None
+        try:
+            yield feed
+        finally:
+            del self._feeds[feed]
+
+    def clear(self) -> None:
+        """Drop the history. Feeds stay."""
+        self._ring.clear()
+
+    def end(self) -> None:
+        """End all feeds, also later ones, after what they still hold."""
+        self._over = True
+        for feed in self._feeds:
+            feed.end()
+
+
+@define(eq=False)
+class ModelLog:
+    """What the upstream of one model prints. Written by whoever runs the process."""
+
+    source: LogSource
+    _hub: LogHub = field(repr=False)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Pass on what the process printed, untouched. Never waits."""
+        if self.source.followers:
+            data = bytes(data)
+        self.source.write(data)
+        self._hub.write_upstream(data)
+
+    def started(self) -> None:
+        """Forget the previous run: a new one begins. Feeds stay."""
+        self.source.clear()
+
+    def stopped(self, requested: bool) -> None:
+        """Free the history after a requested stop; after a crash it stays to be read."""
+        if requested:
+            self.source.clear()
+
+
+@define(eq=False)
+class LogHub:
+    """All log sources of the program. `mode` says what reaches stdout, and may change live."""
+
+    mode: StdoutMode = "proxy"
+    proxy: LogSource = field(factory=lambda: LogSource("proxy"), init=False)
+    upstream: LogSource = field(factory=lambda: LogSource("upstream"), init=False)
+    combined: LogSource = field(factory=lambda: LogSource("combined"), init=False)
+    _models: dict[str, ModelLog] = field(factory=dict, init=False, repr=False)
+    _over: bool = field(default=False, init=False)
+
+    def write_proxy(self, data: bytes | memoryview) -> None:
+        """Append one formatted record of the program itself."""
+        self.proxy.write(data)
+        if self.mode in ("proxy", "both"):
+            self.combined.write(data)
+
+    def write_upstream(self, data: bytes | memoryview) -> None:
+        """Append what some upstream printed; `ModelLog.write` calls it."""
+        self.upstream.write(data)
+        if self.mode in ("upstream", "both"):
+            self.combined.write(data)
+
+    def model(self, model: str) -> ModelLog:
+        """Return the log of a model by its real id; made on first use, the same ever after."""
+        log = self._models.get(model)
+        if log is None:
+            log = self._models[model] = ModelLog(LogSource(f"model:{model}"), self)
+            if self._over:
+                log.source.end()
+        return log
+
+    def keep_models(self, models: Iterable[str]) -> None:
+        """After a reload: end the feeds of all other models and forget their history."""
+        for gone in self._models.keys() - set(models):
+            self._models.pop(gone).source.end()
+
+    def end(self) -> None:
+        """Shutdown: end every feed after what it still holds. Writing goes on to histories."""
+        self._over = True
+        for source in (self.proxy, self.upstream, self.combined):
+            source.end()
+        for log in self._models.values():
+            log.source.end()
