@@ -15,6 +15,7 @@ from attrs import define, field
 from llamaswap.config.schema import Model
 from llamaswap.errors import UpstreamNotSpawned
 from llamaswap.nursery.command import stop_argv
+from llamaswap.nursery.open_files import ORIGINAL, give_back_open_files
 from llamaswap.nursery.process_group import (
     Mark,
     exit_text,
@@ -69,6 +70,7 @@ async def spawn(
             )
         except (OSError, ValueError) as exc:  # ValueError: a NUL in argv
             raise UpstreamNotSpawned(f"failed to start command '{' '.join(argv)}': {exc}") from exc
+    give_back_open_files(process.pid, ORIGINAL)
     child = Child(model, process, tuple(argv), env, mark, log)
     nursery.start_soon(child.drain, name=f"output of {model.id}")
     return child

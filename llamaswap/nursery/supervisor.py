@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from itertools import count
@@ -30,6 +31,7 @@ from llamaswap.errors import (
 )
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
+from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
 from llamaswap.planning.assemble import planner_for, rules_for, scheduler_for
 from llamaswap.planning.events import (
@@ -174,6 +176,12 @@ class Supervisor:
             self._closing = True
             self._post(Shutdown())
 
+    def kill_everything(self) -> None:
+        """SIGKILL every process group at once, for a program that leaves without waiting."""
+        for upstream in {*self._upstreams.values(), *self._retired}:
+            if upstream.pid is not None:
+                signal_group(upstream.pid, signal.SIGKILL)
+
     # --- what proxy/ sees -------------------------------------------------------------------------
 
     def lease(self, model: str, observer: WaitObserver | None = None) -> _Waiting:
@@ -234,9 +242,13 @@ class Supervisor:
         """Own all scheduling state: one message in, its effects out, none of them waits."""
         with self._receive:
             while True:
+                wakeup = self._scheduler.next_wakeup()
                 message: _Message = Tick()
-                with trio.move_on_at(self._scheduler.next_wakeup()):
+                if wakeup == math.inf:  # the usual case; a scope costs microseconds
                     message = await self._receive.receive()
+                else:
+                    with trio.move_on_at(wakeup):
+                        message = await self._receive.receive()
                 self._take(message)
                 for _ in range(EVENTS_PER_TURN):  # whoever posted meanwhile, without a new turn
                     try:

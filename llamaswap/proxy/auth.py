@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 
 from llamaswap.errors import LlamaswapError
-from llamaswap.proxy.http1 import Headers
+from llamaswap.proxy.http1 import RequestHead
 
 CHALLENGE = (b"WWW-Authenticate", b'Basic realm="llama-swap"')
 
@@ -22,27 +22,19 @@ class Unauthorized(LlamaswapError):
         super().__init__("unauthorized: invalid or missing API key")
 
 
-def check_key(headers: Headers, keys: Sequence[str]) -> None:
+def check_key(head: RequestHead, keys: Sequence[str]) -> None:
     """Let the request pass or raise Unauthorized. No keys: everything is open."""
     if not keys:
         return
-    offered = candidate(headers)
+    offered = candidate(head.get(b"authorization"), head.get(b"x-api-key") or b"")
     # every key is compared, so that time tells nothing about which one was close
     matches = [hmac.compare_digest(offered, key.encode()) for key in keys]
     if not offered or not any(matches):
         raise Unauthorized
 
 
-def candidate(headers: Headers) -> bytes:
+def candidate(authorization: bytes | None, api_key: bytes) -> bytes:
     """The one credential that counts: Basic password, then Bearer token, then x-api-key."""
-    authorization: bytes | None = None
-    api_key = b""
-    for name, value in headers:
-        key = name.lower()
-        if key == b"authorization" and authorization is None:
-            authorization = value
-        elif key == b"x-api-key" and not api_key:
-            api_key = value
     if authorization is not None:
         scheme, _, credential = authorization.partition(b" ")
         match scheme.lower():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -40,7 +41,6 @@ from llamaswap.proxy.http1 import (
     render_head,
     status_line,
 )
-from llamaswap.proxy.pool import Connect, Origin
 from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.resolve import (
     asked_in_body,
@@ -60,7 +60,9 @@ logger = logging.getLogger(__name__)
 JOINED_BODY = 65536
 """Bodies up to this size travel in one send with their head."""
 CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
-CONTROL_IDLE = 30.0
+CONTROL_IDLE = 30
+CONTROL_RUN = 0
+"""Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
 
 
@@ -84,8 +86,9 @@ class Exchange:
     client: Wire
     head: RequestHead
     body: bytearray
-    scope: trio.CancelScope = field(factory=trio.CancelScope)
-    """Cancelled when the client has left, or an operator or the shutdown ends the request."""
+    scope: trio.CancelScope
+    """The connection's; cancelled when the client has left or the program cuts what is left. One
+    per connection: entering a scope for each request would cost a tenth of the request."""
     path: str = ""
     query: str = ""
     status: int = 0
@@ -101,12 +104,11 @@ class Exchange:
     async def run(self) -> bool:
         """Answer the request. True: the connection may carry another one."""
         self.keep_alive = self.head.keep_alive and not self.site.draining
-        self.site.ongoing.add(self)
+        self.site.begin(self)
         finished = False
         try:
-            with self.scope:
-                await self._answer()
-                finished = True
+            await self._answer()
+            finished = True
         except LlamaswapError as exc:
             finished = await self._send_error(exc)
         except (ConnectionError, OSError) as exc:
@@ -114,7 +116,7 @@ class Exchange:
         except UpstreamViolation as exc:
             logger.info("response of %s cut: %s", self.path, exc)
         finally:
-            self.site.ongoing.discard(self)
+            self.site.end(self)
             self._report()
         return finished and self.keep_alive
 
@@ -135,7 +137,7 @@ class Exchange:
             await self._redirect(307, match.redirect + (f"?{self.query}" if self.query else ""))
             return
         if route.auth:
-            check_key(self.head.headers, self.site.config.api_keys)
+            check_key(self.head, self.site.config.api_keys)
         match route.rule:
             case Rule.BODY:
                 asked = asked_in_body(self.head, self.body, self.query)
@@ -226,9 +228,6 @@ class Exchange:
         """Send the request to a leased upstream and its answer to the client."""
         endpoint, limits = lease.endpoint, lease.timeouts
         start = f"{self.head.method} {endpoint.target(path, query)} HTTP/1.1".encode("ascii")
-        origin = Origin(
-            f"{endpoint.host}:{endpoint.port}", lease.run, float(limits.idle_conn or 1e9)
-        )
 
         async def connect() -> Wire:
             try:
@@ -245,9 +244,9 @@ class Exchange:
                     f"{lease.model}: cannot connect to {endpoint.authority}: {exc}"
                 ) from exc
 
-        await Carriage(self, lease.model, origin, connect, float(limits.response_header)).carry(
-            start, body, readable=readable
-        )
+        await Carriage(
+            self, lease.model, lease.run, connect, limits.response_header, limits.idle_conn
+        ).carry(start, body, readable=readable)
 
     async def _control(self) -> None:
         """Pass the request on to the control plane."""
@@ -260,7 +259,7 @@ class Exchange:
             except OSError as exc:
                 raise BadGateway(f"the control plane does not answer: {exc}") from exc
 
-        await Carriage(self, "control plane", Origin(path, 0, CONTROL_IDLE), connect, 0.0).carry(
+        await Carriage(self, "control plane", CONTROL_RUN, connect, 0, CONTROL_IDLE).carry(
             start, self.body, readable=False
         )
 
@@ -361,10 +360,13 @@ class Carriage:
     exchange: Exchange
     name: str
     """Of the model or peer, for messages."""
-    origin: Origin
-    connect: Connect
-    header_limit: float
+    run: int
+    """What idle connections are shared by."""
+    connect: Callable[[], Awaitable[Wire]]
+    header_limit: int
     """Seconds until the response head; 0: none."""
+    idle_limit: int
+    """Seconds that an idle connection is kept; 0: no limit."""
 
     async def carry(self, start: bytes, body: bytearray, *, readable: bool) -> None:
         """Send the request, then the response to the client. Raises BadGateway before its head."""
@@ -379,7 +381,7 @@ class Carriage:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
         request = render_head(start, headers)
         pool = exchange.site.pool
-        wire = pool.take(self.origin)
+        wire = pool.take(self.run)
         reused = wire is not None
         while True:
             if wire is None:
@@ -402,7 +404,7 @@ class Carriage:
             wire.close()
             raise
         if reusable:
-            pool.give_back(self.origin, wire)
+            pool.give_back(self.run, wire, self.idle_limit)
         else:
             wire.close()
 
@@ -477,15 +479,15 @@ class Carriage:
             headers.append((b"Connection", b"keep-alive"))
         exchange.status = head.status
         start = render_head(status_line(head.status, head.reason), headers)
+        if bodiless:
+            await client.send_all(start)
+            return head.keep_alive and not rest
+        if head.length is not None and len(rest) == head.length:
+            await client.send_all(start + rest)  # the common short answer: one send
+            exchange.sent = len(rest)
+            return head.keep_alive
         relay = Relay(wire, client)
         try:
-            if bodiless:
-                await client.send_all(start)
-                return head.keep_alive and not rest
-            if head.length is not None and len(rest) == head.length:
-                await client.send_all(start + rest)  # the common short answer: one send
-                relay.sent = len(rest)
-                return head.keep_alive
             await client.send_all(start)
             if head.length is not None:
                 reusable = await relay.sized(rest, head.length)

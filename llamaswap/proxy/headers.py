@@ -20,8 +20,7 @@ def request_headers(
     accepted: list[bytes] = []
     sent: Headers = []
     named = head.connection_names
-    for name, value in head.headers:
-        key = name.lower()
+    for key, name, value in head.fields:
         if key in _REPLACED:
             if key == b"x-forwarded-for":
                 forwarded.append(value)
@@ -36,7 +35,8 @@ def request_headers(
             sent.append((name, value))
     if accepted and (kept := _readable(b",".join(accepted))):
         sent.append((b"Accept-Encoding", kept))
-    sent.append((b"X-Forwarded-For", b", ".join([*forwarded, peer.encode("ascii", "replace")])))
+    forwarded.append(peer.encode("ascii", "replace"))
+    sent.append((b"X-Forwarded-For", b", ".join(forwarded)))
     if body_length is not None:
         sent.append((b"Content-Length", b"%d" % body_length))
     return sent

@@ -17,6 +17,8 @@ from attrs import define, field
 from llamaswap.errors import LlamaswapError
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+Fields: TypeAlias = list[tuple[bytes, bytes, bytes]]
+"""Lower-case name, name as received, value: looked up by the first, sent by the others."""
 
 MAX_HEAD = 1024 * 1024
 MAX_CHUNK_LINE = 4096
@@ -34,11 +36,11 @@ HOP_BY_HOP = frozenset(
         b"upgrade",
     }
 )
-_TARGET = re.compile(rb"[\x21-\x7e]+")
+_REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])\r\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
 _CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE_FORBIDDEN = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 class ProtocolViolation(LlamaswapError):
@@ -61,7 +63,9 @@ class RequestHead:
     target: bytes
     """Path and query, percent-encoded as received; always begins with `/`, or is `*`."""
     version: str
-    headers: Headers
+    fields: Fields
+    index: dict[bytes, bytes]
+    """The first value of each name, by lower-case name."""
     length: int | None
     """Bytes of body that follow; None: chunked."""
     keep_alive: bool
@@ -73,23 +77,16 @@ class RequestHead:
 
     def get(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
-        for key, value in self.headers:
-            if key.lower() == name:
-                return value
-        return None
+        return self.index.get(name)
 
 
 class _HeadCollector:
     """Receives httptools' callbacks; notes and decides nothing."""
 
-    __slots__ = ("headers", "url")
+    __slots__ = ("headers",)
 
     def __init__(self) -> None:
-        self.url = b""
         self.headers: Headers = []
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name, value))
@@ -117,6 +114,14 @@ def parse_request_head(head: bytes) -> RequestHead:
         raise ProtocolViolation("bare CR or LF in the request head")
     if b"\r\n " in head or b"\r\n\t" in head:
         raise ProtocolViolation("folded header line")
+    if _CONTROL.search(head):
+        raise ProtocolViolation("control character in the request head")
+    line = _REQUEST_LINE.match(head)
+    if line is None:
+        raise ProtocolViolation("malformed request line")
+    method, target, version = line[1].decode("ascii"), line[2], line[3].decode("ascii")
+    if version not in ("1.1", "1.0"):
+        raise ProtocolViolation(f"HTTP/{version} is not supported", 505)
     collector = _HeadCollector()
     parser = httptools.HttpRequestParser(collector)
     try:
@@ -125,42 +130,65 @@ def parse_request_head(head: bytes) -> RequestHead:
         pass
     except httptools.HttpParserError as exc:
         raise ProtocolViolation(f"malformed request: {exc}") from exc
-    version = parser.get_http_version()
-    if version not in ("1.1", "1.0"):
-        raise ProtocolViolation(f"HTTP/{version} is not supported", 505)
-    method: str = parser.get_method().decode("ascii")
-    return _check_request(method, collector.url, version, collector.headers)
+    return _check_request(method, target, version, collector.headers)
 
 
 def _check_request(method: str, target: bytes, version: str, headers: Headers) -> RequestHead:
     """Take the framing and connection headers apart, strictly."""
+    fields: Fields = []
+    index: dict[bytes, bytes] = {}
+    framing: Headers = []
+    connection: list[bytes] = []
+    upgrade: bytes | None = None
+    for name, value in headers:
+        key = name.lower()
+        fields.append((key, name, value))
+        if key in _FRAMING:
+            framing.append((key, value))
+        elif key == b"connection":
+            connection += [part.strip().lower() for part in value.split(b",")]
+        elif key == b"upgrade":
+            upgrade = value if upgrade is None else upgrade + b", " + value
+        index.setdefault(key, value)
+    length = _body_length(framing, version)
+    keep_alive = b"close" not in connection
+    if version == "1.0":
+        keep_alive = b"keep-alive" in connection
+    return RequestHead(
+        method,
+        _origin_form(method, target),
+        version,
+        fields,
+        index,
+        length,
+        keep_alive,
+        version == "1.1" and index.get(b"expect", b"").strip().lower() == b"100-continue",
+        upgrade if b"upgrade" in connection else None,
+        frozenset(connection) if connection else _NONE,
+    )
+
+
+_FRAMING = frozenset({b"host", b"content-length", b"transfer-encoding"})
+_NONE: frozenset[bytes] = frozenset()
+
+
+def _body_length(framing: Headers, version: str) -> int | None:
+    """Bytes of body; None: chunked. Raises ProtocolViolation for two ways to read it."""
     length: int | None = 0
     lengths = hosts = 0
     encoding: bytes | None = None
-    connection: list[bytes] = []
-    expects = False
-    upgrade: bytes | None = None
-    for name, value in headers:
-        if _VALUE_FORBIDDEN.search(value):
-            raise ProtocolViolation("control character in a header value")
-        key = name.lower()
-        if key == b"content-length":
+    for key, value in framing:
+        if key == b"host":
+            hosts += 1
+        elif key == b"content-length":
             lengths += 1
             if not _DIGITS.fullmatch(value):
                 raise ProtocolViolation("bad Content-Length")
             length = int(value)
-        elif key == b"transfer-encoding":
-            if encoding is not None:
-                raise ProtocolViolation("repeated Transfer-Encoding")
+        elif encoding is not None:
+            raise ProtocolViolation("repeated Transfer-Encoding")
+        else:
             encoding = value.strip().lower()
-        elif key == b"host":
-            hosts += 1
-        elif key == b"connection":
-            connection += [part.strip().lower() for part in value.split(b",")]
-        elif key == b"expect":
-            expects = value.strip().lower() == b"100-continue"
-        elif key == b"upgrade":
-            upgrade = value if upgrade is None else upgrade + b", " + value
     if lengths > 1:
         raise ProtocolViolation("repeated Content-Length")
     if encoding is not None:
@@ -171,26 +199,11 @@ def _check_request(method: str, target: bytes, version: str, headers: Headers) -
         length = None
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise ProtocolViolation("exactly one Host header is needed")
-    keep_alive = b"close" not in connection
-    if version == "1.0":
-        keep_alive = b"keep-alive" in connection
-    return RequestHead(
-        method,
-        _origin_form(method, target),
-        version,
-        headers,
-        length,
-        keep_alive,
-        expects and version == "1.1",
-        upgrade if b"upgrade" in connection else None,
-        frozenset(connection),
-    )
+    return length
 
 
 def _origin_form(method: str, target: bytes) -> bytes:
     """Path and query of any allowed request target; `*` only for OPTIONS."""
-    if not _TARGET.fullmatch(target):
-        raise ProtocolViolation("bad request target")
     if target.startswith(b"/"):
         return target.partition(b"#")[0]
     if target == b"*" and method == "OPTIONS":

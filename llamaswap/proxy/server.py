@@ -209,14 +209,15 @@ async def _connection(
         )
         wire = StreamWire(stream, peer)
     try:
-        await _requests(site, wire)
+        with trio.CancelScope() as scope:
+            await _requests(site, wire, scope)
     except Exception:  # a bug must cost this connection, not the program
         logger.exception("connection of %s ended by a defect in llamaswap", peer)
     finally:
         wire.close()
 
 
-async def _requests(site: Site, wire: Wire) -> None:
+async def _requests(site: Site, wire: Wire, scope: trio.CancelScope) -> None:
     buffer = bytearray()
     while True:
         try:
@@ -229,7 +230,7 @@ async def _requests(site: Site, wire: Wire) -> None:
         except ProtocolViolation as exc:
             await _refuse(wire, exc)
             return
-        if not await Exchange(site, wire, head, body).run() or site.draining:
+        if not await Exchange(site, wire, head, body, scope).run() or site.draining:
             return
 
 

@@ -55,6 +55,23 @@ class Site:
     idle: set[Wire] = field(factory=set)
     """Client connections between two requests."""
     draining: bool = False
+    _nobody: trio.Event | None = None
+
+    def begin(self, exchange: Ongoing) -> None:
+        """Count an exchange in."""
+        self.ongoing.add(exchange)
+
+    def end(self, exchange: Ongoing) -> None:
+        """Count it out."""
+        self.ongoing.discard(exchange)
+        if self._nobody is not None and not self.ongoing:
+            self._nobody.set()
+
+    async def wait_idle(self) -> None:
+        """Wait until no exchange is under way; only after `drain` does that stay so."""
+        while self.ongoing:
+            self._nobody = trio.Event()
+            await self._nobody.wait()
 
     def drain(self) -> None:
         """Take no new request on any connection; those under way go on."""

@@ -1,0 +1,118 @@
+"""The command line: flags, checks before the start, exit codes. Source: config §1.1–1.3.
+
+Exit codes: 0 after `-version`, `-h` and an orderly shutdown; 1 for whatever keeps the program from
+serving; 2 for a command line that makes no sense.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llamaswap.errors import LlamaswapError
+from llamaswap.flags import Options, UsageError, parse_flags, usage
+
+if TYPE_CHECKING:
+    import ssl
+
+    from llamaswap.config.load import Loaded
+
+DEMO_LISTEN = "127.0.0.1:8080"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; return its exit code."""
+    try:
+        options = parse_flags(sys.argv[1:] if arguments is None else arguments)
+    except UsageError as exc:
+        print(f"{exc}\n\n{usage()}", file=sys.stderr, end="")
+        return 2
+    if options.version:
+        print(version_line())
+        return 0
+    if options.help:
+        print(usage(), file=sys.stderr, end="")
+        return 0
+    try:
+        return _start(options)
+    except LlamaswapError as exc:
+        print(f"llamaswap: {exc}", file=sys.stderr)
+        return 1
+
+
+def version_line() -> str:
+    """`version: 1.2.3 (abcd1234), built at unknown`."""
+    from llamaswap.version import BUILD_DATE, COMMIT, VERSION
+
+    return f"version: {VERSION} ({COMMIT}), built at {BUILD_DATE}"
+
+
+def _start(options: Options) -> int:
+    tls = _tls_context(options)
+    demo = not options.config and not options.config_dir
+    loaded = _load_demo() if demo else _load(options)
+    if options.check_config or options.print_config:
+        from llamaswap.config.report import printable, summary
+
+        print(printable(loaded.config) if options.print_config else summary(loaded))
+        return 0
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    # from here on the program starts; what only a start needs is imported only now
+    import trio
+
+    from llamaswap.app import Program
+    from llamaswap.demo.welcome import welcome
+
+    default = DEMO_LISTEN if demo else (":8443" if tls else ":8080")
+    program = Program(
+        config=loaded.config,
+        listen=options.listen or default,
+        tls=tls,
+        load=None if demo else lambda: _load(options).config,
+        on_listening=(lambda url: print(welcome(url), flush=True)) if demo else (lambda url: None),
+    )
+    return trio.run(program.run)
+
+
+def _load(options: Options) -> Loaded:
+    from llamaswap.config.load import load_config
+
+    return load_config(
+        Path(options.config) if options.config else None,
+        Path(options.config_dir) if options.config_dir else None,
+        environ=os.environ,
+    )
+
+
+def _load_demo() -> Loaded:
+    import tempfile
+
+    from llamaswap.config.load import load_config
+    from llamaswap.demo.config import demo_config_text
+
+    with tempfile.TemporaryDirectory(prefix="llamaswap-demo-") as folder:
+        path = Path(folder, "demo.yaml")
+        path.write_text(demo_config_text(sys.executable), encoding="utf-8")
+        return load_config(path, None, environ=os.environ)
+
+
+def _tls_context(options: Options) -> ssl.SSLContext | None:
+    if not options.tls_cert_file and not options.tls_key_file:
+        return None
+    if not (options.tls_cert_file and options.tls_key_file):
+        raise LlamaswapError("-tls-cert-file and -tls-key-file are needed together, or neither")
+    import ssl
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(options.tls_cert_file, options.tls_key_file)
+    except OSError as exc:
+        raise LlamaswapError(
+            f"cannot use {options.tls_cert_file} and {options.tls_key_file} for TLS: {exc}"
+        ) from exc
+    return context
