@@ -13,6 +13,7 @@ LAYERS = {
     "errors": 0,
     "error_envelope": 0,
     "http_client": 0,
+    "version": 0,
     "config": 1,
     "telemetry": 1,
     "planning": 2,
