@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from attrs import define, field, frozen
 
-MAX_DEPTH = 200
+MAX_DEPTH = 100
 """Levels of operators inside one another. Who walks a tree may recurse that deep."""
 
 
