@@ -17,7 +17,7 @@ from llamaswap.config.load import Loaded, load_config
 from llamaswap.config.matrix_dsl import AllOf, Name, Node, OneOf, Reference
 from llamaswap.config.names import Names
 from llamaswap.config.problems import ConfigInvalid
-from llamaswap.config.report import as_document
+from llamaswap.config.resolved import as_document
 
 Case = Mapping[str, Any]
 
