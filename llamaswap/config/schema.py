@@ -79,6 +79,8 @@ class Model:
     timeouts: Timeouts = field(factory=Timeouts)
     ignore_websockets: bool = False
     capabilities: Capabilities | None = None
+    macros: Mapping[str, Any] = field(factory=dict, eq=False)
+    """As declared, not expanded; for display. What they do is already in the other fields."""
 
     @property
     def limit(self) -> int:
@@ -195,6 +197,8 @@ class Config:
     capture_buffer: int = 5
     """MB; 0 = captures off."""
     store_path: str | None = None
+    store_max_rows: int = 0
+    """Rows of a file store beyond this are pruned, oldest first; 0 = none are."""
     session_id_headers: tuple[str, ...] = ("X-Session-ID", "X-Litellm-Session-Id")
     performance: Performance = field(factory=Performance)
     include_aliases_in_list: bool = False
@@ -210,6 +214,14 @@ class Config:
     preload: tuple[str, ...] = ()
     """Real model ids, in order, duplicates kept."""
     ignore_paths: tuple[str, ...] = DEFAULT_IGNORE_PATHS
+    """RE2 expressions; `config.patterns.compile_pattern` makes them usable."""
+    start_port: int = 5800
+    """The models have their ports already; this and the next three are for display."""
+    global_ttl: int = 0
+    unload_timeout: int = 10
+    send_loading_state: bool = False
+    macros: Mapping[str, Any] = field(factory=dict, eq=False)
+    """As declared, not expanded; for display."""
 
     def real_id(self, name: str) -> str | None:
         """The local model `name` means, by id or alias; None: there is none."""

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 import trio
 from attrs import define, field
 
+from llamaswap.config.patterns import compile_pattern
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
@@ -513,4 +514,4 @@ def _upgrade_headers(head: ResponseHead) -> Headers:
 
 @lru_cache(maxsize=8)
 def _patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(text) for text in texts)
+    return tuple(compile_pattern(text) for text in texts)

@@ -1,0 +1,288 @@
+"""Putting macros, model ids and ports into the document.
+
+Source: config part 3.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+
+from attrs import define, field
+
+from llamaswap.config import macros as macro
+from llamaswap.config.argv import without_comments
+from llamaswap.config.document import Listing, Node, Scalar, Table, get, is_null, scalars
+from llamaswap.config.env import REFERENCE as ENV_REFERENCE
+from llamaswap.config.macros import Macros
+from llamaswap.config.ports import HIGHEST, Ports
+from llamaswap.config.problems import Findings, KeyPath, Place
+
+DEFAULT_PROXY = "http://localhost:${PORT}"
+DEFAULT_START_PORT = 5800
+WINDOWS_STOP = "taskkill /f /t /pid ${PID}"
+MAX_EXPANDED = 16 * 1024 * 1024
+"""Characters all macros together may produce; a doubling chain of 30 macros would fill memory."""
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_-]+)\}")
+_PORT = "${PORT}"
+_BY_ID = ("filters", "setParamsByID")
+
+
+@define
+class Expanded:
+    """A document without references, and what was found on the way."""
+
+    root: Table
+    ports: dict[str, int] = field(factory=dict)
+    """Automatic port of each model that uses one."""
+    macros: Macros = field(factory=dict)
+    model_macros: dict[str, Macros] = field(factory=dict)
+
+
+class _TooMuch(Exception):
+    """The macros produce more text than anyone can mean."""
+
+
+@define
+class _Budget:
+    left: int = MAX_EXPANDED
+
+    def spend(self, characters: int) -> None:
+        self.left -= characters
+        if self.left < 0:
+            raise _TooMuch
+
+
+class _Expander:
+    """Replaces the references of one scope; copies what it walks over."""
+
+    def __init__(self, scope: Macros, budget: _Budget) -> None:
+        self._macros = [(macro.reference(name), value) for name, value in reversed(scope.items())]
+        self._budget = budget
+
+    def node(self, node: Node) -> Node:
+        match node:
+            case Scalar():
+                return self.scalar(node)
+            case Listing():
+                return Listing([self.node(item) for item in node.items], node.place)
+            case Table():
+                entries = {key: self.node(entry) for key, entry in node.entries.items()}
+                return Table(entries, node.keys, node.place)
+
+    def scalar(self, node: Scalar) -> Scalar:
+        if not isinstance(node.value, str) or "${" not in node.value:
+            return node
+        result = Scalar(node.value, node.value, node.place)
+        for name, value in self._macros:
+            if not isinstance(result.value, str):
+                break
+            if result.value == name:
+                result.value, result.text = value.value, value.text
+            elif name in result.value:
+                result.value = result.text = self._inserted(result.value, name, value.text)
+        self._budget.spend(len(result.text))
+        return result
+
+    def text(self, text: str) -> str:
+        """A key with its references replaced."""
+        return self.scalar(Scalar(text, text)).text
+
+    def _inserted(self, text: str, name: str, value: str) -> str:
+        if len(text) + text.count(name) * len(value) > MAX_EXPANDED:
+            raise _TooMuch
+        return text.replace(name, value)
+
+
+def expand(
+    root: Table,
+    known: Iterable[str],
+    sticky_ports: Mapping[str, int],
+    findings: Findings,
+    *,
+    windows: bool = sys.platform == "win32",
+) -> Expanded:
+    """`root` with every reference in the `known` top-level sections replaced.
+
+    What is wrong goes to `findings`: declarations first; if there are any, nothing is expanded.
+    """
+    result = Expanded(Table(dict(root.entries), root.keys, root.place))
+    result.macros = macro.declared(get(root, "macros"), ("macros",), findings)
+    models = get(root, "models")
+    models = models if isinstance(models, Table) else Table()
+    for model in sorted(models.entries):
+        path = ("models", model, "macros")
+        result.model_macros[model] = macro.declared(
+            get(models.entries[model], "macros"), path, findings
+        )
+    if findings.errors:
+        return result
+    try:
+        _expand_all(result, models, [key for key in known if key in root.entries],
+                    sticky_ports, findings, windows=windows)  # fmt: skip
+    except _TooMuch:
+        size = MAX_EXPANDED // (1024 * 1024)
+        text = f"the macros expand to more than {size} million characters in all"
+        findings.error("E-MACRO-SIZE", ("macros",), text)
+    return result
+
+
+def _expand_all(
+    result: Expanded,
+    models: Table,
+    sections: list[str],
+    sticky_ports: Mapping[str, int],
+    findings: Findings,
+    *,
+    windows: bool,
+) -> None:
+    budget = _Budget()
+    expander = _Expander(result.macros, budget)
+    for key in sections:
+        if key not in ("macros", "models"):
+            result.root.entries[key] = expander.node(result.root.entries[key])
+            _refuse_leftovers(result.root.entries[key], (key,), findings)
+    if not models.entries:
+        return
+    ports = Ports(_start_port(result.root), sticky_ports)
+    expanded = Table(keys=models.keys, place=models.place)
+    for model in sorted(models.entries):
+        expansion = _Model(model, result, ports, budget, findings, windows)
+        expanded.entries[model] = expansion.expand(models.entries[model])
+    result.root.entries["models"] = expanded
+
+
+def _start_port(root: Table) -> int:
+    node = get(root, "startPort")
+    value = node.value if isinstance(node, Scalar) else None
+    return value if type(value) is int else DEFAULT_START_PORT
+
+
+@define
+class _Model:
+    """The expansion of one model."""
+
+    id: str
+    result: Expanded
+    ports: Ports
+    budget: _Budget
+    findings: Findings
+    windows: bool
+
+    def expand(self, node: Node) -> Node:
+        if is_null(node):
+            node = Table(place=node.place)
+        if not isinstance(node, Table):
+            return node  # refused when it is typed
+        table = self._prepared(node)
+        scope = self._scope()
+        if self._wants_port(table, scope):
+            port = self.result.ports[self.id] = self.ports.assign(self.id)
+            scope = {"PORT": macro.constant(port)} | scope
+            if port > HIGHEST:
+                text = f"the automatic port {port} is above {HIGHEST}; lower startPort"
+                self.findings.warn("W-PORT", ("models", self.id), text)
+        expanded = self._expanded(table, scope)
+        self._check(expanded)
+        return expanded
+
+    def _prepared(self, node: Table) -> Table:
+        """A copy with comments gone and the defaults that hold references in place."""
+        table = Table(dict(node.entries), dict(node.keys), node.place)
+        if is_null(table.entries.get("proxy")):
+            table.put("proxy", Scalar(DEFAULT_PROXY, DEFAULT_PROXY), self._place())
+        if self.windows and is_null(table.entries.get("cmdStop")):
+            table.put("cmdStop", Scalar(WINDOWS_STOP, WINDOWS_STOP), self._place())
+        for key in ("cmd", "cmdStop"):
+            command = table.entries.get(key)
+            if isinstance(command, Scalar) and isinstance(command.value, str):
+                text = without_comments(command.value)
+                table.entries[key] = Scalar(text, text, command.place)
+        return table
+
+    def _place(self) -> Place:
+        return self.findings.locate(("models", self.id))
+
+    def _scope(self) -> Macros:
+        own = self.result.model_macros[self.id]
+        return {"MODEL_ID": macro.constant(self.id)} | self.result.macros | own
+
+    def _wants_port(self, table: Table, scope: Macros) -> bool:
+        command = table.entries.get("cmd")
+        if command is None or is_null(command):
+            return False
+        if not isinstance(command, Scalar):
+            return True  # refused when it is typed; spares a second problem about the port
+        return _PORT in _Expander(scope, self.budget).scalar(command).text
+
+    def _expanded(self, table: Table, scope: Macros) -> Table:
+        expander = _Expander(scope, self.budget)
+        result = Table(keys=table.keys, place=table.place)
+        for key, node in table.entries.items():
+            result.entries[key] = node if key == "macros" else expander.node(node)
+        filters = result.entries.get("filters")
+        by_id = get(filters, "setParamsByID")
+        if isinstance(filters, Table) and isinstance(by_id, Table):
+            filters.entries["setParamsByID"] = self._renamed(by_id, expander)
+        return result
+
+    def _renamed(self, table: Table, expander: _Expander) -> Table:
+        """`setParamsByID` with its keys expanded, the only keys that are."""
+        result = Table(place=table.place)
+        for key, node in table.entries.items():
+            name = expander.text(key)
+            if name in result.entries:
+                text = f"model '{self.id}': two keys both become '{name}'; keep one"
+                path = ("models", self.id, *_BY_ID, key)
+                self.findings.error("E-BYID-COLLIDE", path, text)
+            result.put(name, node, table.keys[key])
+        return result
+
+    def _check(self, table: Table) -> None:
+        proxy = table.entries["proxy"]
+        path = ("models", self.id)
+        if isinstance(proxy, Scalar) and _PORT in proxy.text:
+            text = (
+                "proxy uses ${PORT} but cmd does not, so no port is assigned; put ${PORT} into "
+                "cmd, or set proxy to the address the command listens on"
+            )
+            self.findings.error("E-PORT-PROXY", path, f"model '{self.id}': {text}")
+        for key, node in table.entries.items():
+            if key != "macros" and not (key == "proxy" and isinstance(proxy, Scalar)):
+                _refuse_leftovers(node, (*path, key), self.findings)
+        if isinstance(proxy, Scalar):
+            _refuse_leftover(proxy.text.replace(_PORT, ""), (*path, "proxy"), self.findings)
+        by_id = get(table, *_BY_ID)
+        for key in by_id.entries if isinstance(by_id, Table) else ():
+            _refuse_leftover(key, (*path, *_BY_ID, key), self.findings)
+
+
+def _refuse_leftovers(node: Node, path: KeyPath, findings: Findings) -> None:
+    for where, scalar in scalars(node, path):
+        if isinstance(scalar.value, str) and "${" in scalar.value:
+            _refuse_leftover(scalar.value, where, findings)
+
+
+def _refuse_leftover(text: str, path: KeyPath, findings: Findings) -> None:
+    for name in dict.fromkeys(_REFERENCE.findall(text)):
+        if name == "PID" and path[0] == "models" and path[2:] == ("cmdStop",):
+            continue
+        findings.error("E-MACRO-UNKNOWN", path, _explained(name, in_model=path[0] == "models"))
+    for name in dict.fromkeys(ENV_REFERENCE.findall(text)):
+        reason = f"${{env.{name}}} came out of a macro or a variable and is not replaced again"
+        findings.error("E-ENV-UNSET", path, reason)
+
+
+def _explained(name: str, *, in_model: bool) -> str:
+    if name == "PID":
+        return "${PID} exists only in cmdStop of a model"
+    if name in ("PORT", "MODEL_ID") and not in_model:
+        return f"${{{name}}} exists only inside a model"
+    if name == "PORT":
+        return "${PORT} stands for nothing here: no port is assigned because cmd does not use it"
+    return (
+        f"there is no macro '{name}' for ${{{name}}} here; a macro may use only those declared "
+        "before it"
+    )

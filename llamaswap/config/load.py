@@ -1,0 +1,175 @@
+"""Files to a resolved configuration, or to everything that is wrong with them.
+
+Stages, each of which reports all its problems before the next one begins: files, merging, macro
+declarations, expansion, types, meaning.
+
+Source: config §1.8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import frozen
+
+from llamaswap.config import env, sources
+from llamaswap.config.document import Table, is_null, kind, place_of
+from llamaswap.config.expand import Expanded, expand
+from llamaswap.config.merge import merge
+from llamaswap.config.models import resolve_models
+from llamaswap.config.names import Names, collect_aliases
+from llamaswap.config.peers import resolve_peers, resolve_profiles
+from llamaswap.config.problems import ConfigInvalid, Findings, KeyPath, Place, Problem
+from llamaswap.config.reader import keys_of, read
+from llamaswap.config.routing import resolve_routing
+from llamaswap.config.schema import Config
+from llamaswap.config.sections import RootSection
+from llamaswap.config.selectors import resolve_selectors
+from llamaswap.config.settings import resolve_api_keys, resolve_settings
+from llamaswap.config.yaml12 import Document, read_document
+
+
+@frozen(kw_only=True)
+class Loaded:
+    """A configuration that can be used, and what was doubtful about it."""
+
+    config: Config
+    warnings: tuple[Problem, ...] = ()
+    written: RootSection
+    """The same as the operator wrote it, typed and after macros."""
+    sources: tuple[str, ...] = ()
+    """The files it came from, in the order they were merged."""
+
+
+def load_config(
+    config: Path | None,
+    config_dir: Path | None,
+    *,
+    environ: Mapping[str, str],
+    sticky_ports: Mapping[str, int] | None = None,
+) -> Loaded:
+    """Load the configuration from `config` and the directory `config_dir`.
+
+    `sticky_ports`: automatic ports of models that run already, to be kept.
+
+    Raises:
+        ConfigInvalid: with every problem of the stage that failed.
+    """
+    found = sources.find(config, config_dir)
+    documents, warnings = _read_all(found, environ)
+    tables = [document.root for document in documents if isinstance(document.root, Table)]
+    problems: list[Problem] = []
+    root = merge(tables, problems)
+    if problems:
+        raise ConfigInvalid(tuple(problems))
+    anchored = frozenset().union(*(document.anchored for document in documents))
+    loaded = load_document(root, anchored, environ=environ, sticky_ports=sticky_ports or {})
+    return Loaded(
+        config=loaded.config,
+        warnings=(*warnings, *loaded.warnings),
+        written=loaded.written,
+        sources=tuple(source.name for source in found),
+    )
+
+
+def load_document(
+    root: Table,
+    anchored: frozenset[str],
+    *,
+    environ: Mapping[str, str],
+    sticky_ports: Mapping[str, int],
+) -> Loaded:
+    """The merged document, expanded, typed and checked.
+
+    Raises:
+        ConfigInvalid: with every problem of the stage that failed.
+    """
+    findings = Findings(lambda path: place_of(root, path))
+    root = env.substitute_again(root, environ, findings)
+    findings.raise_errors()
+    expanded = expand(root, keys_of(RootSection), sticky_ports, findings)
+    findings.raise_errors()
+    written = read(expanded.root, anchored, findings, secret=is_secret)
+    findings.raise_errors()
+    assert written is not None
+    config = _resolve(written, expanded, findings)
+    findings.raise_errors()
+    return Loaded(config=config, warnings=tuple(findings.warnings), written=written)
+
+
+def is_secret(path: KeyPath) -> bool:
+    """Whether no message may show the value at `path`."""
+    return path[:1] == ("apiKeys",) or "apiKey" in path or "env" in path
+
+
+def _read_all(
+    found: list[sources.Source], environ: Mapping[str, str]
+) -> tuple[list[Document], list[Problem]]:
+    documents: list[Document] = []
+    warnings: list[Problem] = []
+    problems: list[Problem] = []
+    for source in found:
+        try:
+            document = _read(source, environ)
+        except ConfigInvalid as error:
+            problems.extend(error.problems)
+            continue
+        if document.has_more:
+            text = "only the first document of a file counts; the rest is not read"
+            warnings.append(Problem("W-DOCUMENTS", text, (), Place(source.name, None)))
+        documents.append(document)
+    if problems:
+        raise ConfigInvalid(tuple(problems))
+    return documents, warnings
+
+
+def _read(source: sources.Source, environ: Mapping[str, str]) -> Document:
+    text = env.substitute(sources.read(source), environ, source.name)
+    document = read_document(text, source.name)
+    root = document.root
+    if root is not None and not isinstance(root, Table) and not is_null(root):
+        text = f"the file must hold keys and values, not {kind(root)}"
+        raise ConfigInvalid((Problem("E-FILE-TOP", text, (), root.place),))
+    return document
+
+
+def _resolve(written: RootSection, expanded: Expanded, findings: Findings) -> Config:
+    settings = resolve_settings(written, findings)
+    names = collect_aliases(written.models, findings)
+    models = resolve_models(written, names, expanded, findings)
+    before = len(findings.errors)
+    routing = resolve_routing(written, names, findings)
+    routing_stands = len(findings.errors) == before
+    preload = _preload(written, names, findings)
+    api_keys = resolve_api_keys(written, findings)
+    peers = resolve_peers(written, names, findings)
+    selectors = resolve_selectors(
+        written.selectors, names, routing if routing_stands else None, findings
+    )
+    profiles = resolve_profiles(written.profiles, names, written.selectors, findings)
+    return Config(
+        **settings,
+        macros=written.macros,
+        models=models,
+        aliases={alias: model for alias, model in names.aliases.items() if alias not in models},
+        routing=routing,
+        peers=peers,
+        selectors=selectors,
+        profiles=profiles,
+        preload=preload,
+        api_keys=api_keys,
+    )
+
+
+def _preload(written: RootSection, names: Names, findings: Findings) -> tuple[str, ...]:
+    models = []
+    for index, item in enumerate(written.hooks.on_startup.preload):
+        name = item.strip()
+        model = names.local(name) if name else None
+        if model is not None:
+            models.append(model)
+        elif name:
+            path = ("hooks", "on_startup", "preload", index)
+            findings.warn("W-PRELOAD", path, f"there is no local model '{name}' to preload")
+    return tuple(models)
