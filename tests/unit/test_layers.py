@@ -36,7 +36,8 @@ CONFINED = {
     "hypercorn": {"api"},
     "sqlite3": {"telemetry"},
     "pynvml": {"telemetry"},
-    "httptools": {"proxy", "demo"},
+    "httptools": {"proxy"},
+    "h11": {"demo"},
 }
 PURE = ("planning", "config/schema.py")
 IMPURE = {"trio", "time", "random", "os", "socket", "subprocess", "logging", "httpx", "psutil"}

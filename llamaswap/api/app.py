@@ -1,0 +1,115 @@
+"""The Quart application of the control plane. Collaborators come in here; there are no globals.
+
+Authentication, CORS, unknown paths, wrong methods and the access log are the data plane's, which is
+the only client of this application.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any, Protocol
+
+import quart
+import trio
+from attrs import frozen
+from hypercorn.typing import ASGISendCallable, ASGISendEvent
+from quart_trio import QuartTrio
+from quart_trio.asgi import TrioASGIHTTPConnection
+from quart_trio.wrappers import TrioResponse
+
+from llamaswap.config.schema import Config
+from llamaswap.error_envelope import envelope
+from llamaswap.errors import LlamaswapError
+from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.loghub import LogHub
+
+
+class ModelsView(Protocol):
+    """What the management API needs of the supervisor."""
+
+    def states(self) -> Mapping[str, ProcessState]:
+        """Every configured local model's state now."""
+        ...
+
+    async def unload(self, models: Sequence[str]) -> None:
+        """Stop these models (real ids) and return when they are stopped."""
+        ...
+
+
+@frozen
+class Surroundings:
+    """Everything the routes touch."""
+
+    models: ModelsView
+    current_config: Callable[[], Config]
+    hub: LogHub
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force now."""
+        return self.current_config()
+
+
+class _Connection(TrioASGIHTTPConnection):
+    """A request whose resources end with its answer, and whose last message is sent whole."""
+
+    async def handle_request(  # type: ignore[override]  # quart-trio's own signature
+        self, nursery: trio.Nursery, request: quart.Request, send: ASGISendCallable
+    ) -> None:
+        async def send_all_of_it(message: ASGISendEvent) -> None:
+            # On the last message hypercorn reports a disconnect, for which quart-trio cancels this
+            # very call before hypercorn has armed its keep-alive timer (hypercorn 0.18).
+            last = message["type"] == "http.response.body" and not message["more_body"]
+            with trio.CancelScope(shield=last):
+                await send(message)
+
+        async with AsyncExitStack() as stack:
+            request.exit_stack = stack  # type: ignore[attr-defined]
+            await super().handle_request(nursery, request, send_all_of_it)
+
+
+class ControlPlane(QuartTrio):
+    """The application, with its seams set."""
+
+    asgi_http_class = _Connection
+
+
+def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
+    """Build the application. `config` returns the configuration in force when it is called."""
+    from llamaswap.api import health, listings, logs, pages, unload  # cycle of types
+
+    app = ControlPlane("llamaswap", static_folder=None)
+    app.config["RESPONSE_TIMEOUT"] = None
+    app.config["BODY_TIMEOUT"] = None
+    app.config["MAX_CONTENT_LENGTH"] = None
+    around = Surroundings(models, config, hub)
+    for family in (health, listings, logs, pages, unload):
+        family.add_routes(app, around)
+
+    async def on_error(error: Exception) -> quart.Response:
+        assert isinstance(error, LlamaswapError)
+        return error_response(error)
+
+    app.register_error_handler(LlamaswapError, on_error)
+    return app
+
+
+def error_response(error: LlamaswapError) -> quart.Response:
+    """`error` in the envelope that the request asks for."""
+    request = quart.request
+    answer = envelope(error, accept=request.headers.get("Accept", ""), path=request.path)
+    return TrioResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+
+
+def json_response(body: Any, status: int = 200) -> quart.Response:
+    """`body` as JSON."""
+    import msgspec
+
+    content = msgspec.json.encode(body)
+    return TrioResponse(content, status=status, content_type="application/json")
+
+
+def text_response(text: str, content_type: str = "text/plain; charset=utf-8") -> quart.Response:
+    """Plain text."""
+    return TrioResponse(text, content_type=content_type)
