@@ -32,15 +32,14 @@ from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.supervisor import Supervisor
 from llamaswap.planning.events import ProcessState
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
-from llamaswap.proxy.site import Finished, Site
-from llamaswap.telemetry.access_log import access_line, is_logged
+from llamaswap.proxy.site import Site
+from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import EventBus, ModelStateChanged
-from llamaswap.telemetry.logging_setup import logging_to
+from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.stdout import copy_to_stdout
 
 logger = logging.getLogger(__name__)
-access_logger = logging.getLogger("llamaswap.access")
 
 SHUTDOWN_LIMIT = 30.0
 STOP_RESERVE = 10.0
@@ -64,6 +63,8 @@ class Program:
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
+    _log_settings: LogSettings = field(init=False)
+    _access_log: AccessLog = field(init=False)
     _exit_code: int = field(default=0, init=False)
 
     async def run(self) -> int:
@@ -76,6 +77,8 @@ class Program:
         self._hub.mode = self.config.log_to_stdout
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
+            self._log_settings = settings
+            self._access_log = AccessLog(self._hub, settings)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
                 outer.start_soon(guardian.run, name="guardian")
@@ -87,7 +90,7 @@ class Program:
     async def _serve(self, guardian: Guardian, control_socket: str) -> None:
         await sweep_orphans()
         self._supervisor = Supervisor(self.config, self._hub, guardian, self._state_changed)
-        self._site = Site(self.config, self._supervisor, control_socket, self._finished)
+        self._site = Site(self.config, self._supervisor, control_socket, self._access_log.add)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP"):
             signals_wanted.append(signal.SIGHUP)
@@ -100,6 +103,7 @@ class Program:
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
+                nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._preload, name="preload")
                 async for number in signals:
                     if number == getattr(signal, "SIGHUP", None):
@@ -156,6 +160,8 @@ class Program:
             return
         self.config = config
         self._site.config = config
+        self._hub.mode = config.log_to_stdout
+        self._log_settings.apply(config.log_level, config.log_time_format)
         await self._supervisor.reconfigure(config)
         logger.info("configuration reloaded")
 
@@ -163,28 +169,13 @@ class Program:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
 
-    def _finished(self, exchange: Finished) -> None:
-        if is_logged(exchange.path):
-            access_logger.info(
-                "%s",
-                access_line(
-                    client=exchange.client,
-                    method=exchange.method,
-                    path=exchange.path,
-                    protocol=f"HTTP/{exchange.version}",
-                    status=exchange.status,
-                    sent=exchange.sent,
-                    user_agent=exchange.user_agent,
-                    duration=exchange.seconds,
-                ),
-            )
-
     # --- the end ----------------------------------------------------------------------------------
 
     async def _shut_down(self) -> None:
         """Drain, then stop every process, within `SHUTDOWN_LIMIT`. Source: lifecycle §1.10."""
         began = trio.current_time()
         stop_accepting(self._listeners)
+        self._access_log.flush()
         self._hub.end()  # log streams would keep the drain waiting
         self._bus.end()
         self._site.drain()

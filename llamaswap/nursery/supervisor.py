@@ -249,15 +249,15 @@ class Supervisor:
                 else:
                     with trio.move_on_at(wakeup):
                         message = await self._receive.receive()
-                self._take(message)
+                now = trio.current_time()
+                self._take(message, now)
                 for _ in range(EVENTS_PER_TURN):  # whoever posted meanwhile, without a new turn
                     try:
-                        self._take(self._receive.receive_nowait())
+                        self._take(self._receive.receive_nowait(), now)
                     except trio.WouldBlock:
                         break
 
-    def _take(self, message: _Message) -> None:
-        now = trio.current_time()
+    def _take(self, message: _Message, now: float) -> None:
         match message:
             case _UnloadCall(models=models, reply=reply):
                 runs = [

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable
 from functools import lru_cache
+from time import monotonic
 from urllib.parse import unquote
 
 import trio
@@ -52,9 +53,10 @@ from llamaswap.proxy.resolve import (
     upstream_redirect,
 )
 from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
-from llamaswap.proxy.site import Finished, Site
+from llamaswap.proxy.site import Site
 from llamaswap.proxy.tunnel import tunnel
 from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
+from llamaswap.telemetry.access_log import AccessRecord
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Exchange:
     """Of the answer's head; 0: nothing was sent yet."""
     sent: int = 0
     keep_alive: bool = True
-    began: float = field(factory=trio.current_time)
+    began: float = field(factory=monotonic)
 
     def client_descriptor(self) -> int:
         """The client's socket; negative: closed."""
@@ -327,15 +329,15 @@ class Exchange:
             return
         agent = self.head.get(b"user-agent") or b""
         self.site.on_finished(
-            Finished(
-                client=self._client_address(),
-                method=self.head.method,
-                path=self.path,
-                version=self.head.version,
-                status=self.status or 499,
-                sent=self.sent,
-                user_agent=agent.decode("latin-1"),
-                seconds=trio.current_time() - self.began,
+            AccessRecord(
+                self._client_address(),
+                self.head.method,
+                self.path,
+                "HTTP/1.1" if self.head.version == "1.1" else "HTTP/1.0",
+                self.status or 499,
+                self.sent,
+                agent.decode("latin-1"),
+                monotonic() - self.began,
             )
         )
 

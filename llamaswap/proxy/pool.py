@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import socket
+from time import monotonic
 
 import trio
 from attrs import define, field
@@ -31,7 +32,7 @@ class Pool:
         waiting = self._idle.get(run)
         while waiting:
             until, wire = waiting.pop()
-            if trio.current_time() < until and _is_alive(wire):
+            if monotonic() < until and _is_alive(wire):
                 return wire
             wire.close()
         return None
@@ -44,7 +45,7 @@ class Pool:
         if len(waiting) >= MAX_IDLE:
             wire.close()
         else:
-            waiting.append((trio.current_time() + (idle_limit or math.inf), wire))
+            waiting.append((monotonic() + (idle_limit or math.inf), wire))
 
     async def sweep(self) -> None:
         """Close what expired or was closed by the other side, now and then, until cancelled."""
@@ -57,7 +58,7 @@ class Pool:
 
     def sweep_once(self) -> None:
         """Close every idle connection that is of no use any more."""
-        now = trio.current_time()
+        now = monotonic()
         for run, waiting in list(self._idle.items()):
             kept = []
             for until, wire in waiting:

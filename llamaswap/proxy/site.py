@@ -6,28 +6,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llamaswap.config.schema import Config
 from llamaswap.nursery.lease import LeaseSource
 from llamaswap.proxy.pool import Pool
 from llamaswap.proxy.wire import Wire
-
-
-@frozen
-class Finished:
-    """An exchange as the access log tells it. Source: telemetry §1.6."""
-
-    client: str
-    method: str
-    path: str
-    """Decoded, without the query."""
-    version: str
-    status: int
-    sent: int
-    """Body bytes written to the client."""
-    user_agent: str
-    seconds: float
+from llamaswap.telemetry.access_log import AccessRecord
 
 
 class Ongoing(Protocol):
@@ -48,7 +33,7 @@ class Site:
     leases: LeaseSource
     control_socket: str
     """Path of the control plane's Unix socket."""
-    on_finished: Callable[[Finished], None] | None = None
+    on_finished: Callable[[AccessRecord], None] | None = None
     """Called once per exchange, after its last byte; must return at once."""
     pool: Pool = field(factory=Pool)
     ongoing: set[Ongoing] = field(factory=set)

@@ -32,6 +32,11 @@ class RecordFormat(logging.Formatter):
         super().__init__()
         self.time_format = time_format
 
+    def line(self, level: str, created: float, message: str) -> str:
+        """One record as a line; `created`: seconds of the epoch."""
+        time = f"{timestamp(self.time_format, created)} " if self.time_format else ""
+        return f"{time}[{level}] {message}\n"
+
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line (or more, with a traceback), newline included."""
         time = timestamp(self.time_format, record.created) if self.time_format else ""
@@ -78,12 +83,17 @@ class LogSettings:
 
     def __init__(self, logger: logging.Logger, layout: RecordFormat) -> None:
         self._logger = logger
-        self._layout = layout
+        self.layout = layout
+
+    @property
+    def shows_info(self) -> bool:
+        """Whether records of level INFO are kept."""
+        return self._logger.isEnabledFor(logging.INFO)
 
     def apply(self, level: str, time_format: str) -> None:
         """Use these from the next record on; unknown ones mean `info` and no time."""
         self._logger.setLevel(_LEVELS.get(level.strip().lower(), logging.INFO))
-        self._layout.time_format = time_format.strip().lower()
+        self.layout.time_format = time_format.strip().lower()
 
 
 @contextmanager

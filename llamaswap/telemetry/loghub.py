@@ -164,6 +164,12 @@ class LogHub:
     combined: LogSource = field(factory=lambda: LogSource("combined"), init=False)
     _models: dict[str, ModelLog] = field(factory=dict, init=False, repr=False)
     _over: bool = field(default=False, init=False)
+    _ended: trio.Event = field(factory=trio.Event, init=False, repr=False)
+
+    async def wait_over(self, seconds: float) -> None:
+        """Return when the hub ends, at the latest after `seconds`."""
+        with trio.move_on_after(seconds):
+            await self._ended.wait()
 
     def write_proxy(self, data: bytes | memoryview) -> None:
         """Append one formatted record of the program itself."""
@@ -194,6 +200,7 @@ class LogHub:
     def end(self) -> None:
         """Shutdown: end every feed after what it still holds. Writing goes on to histories."""
         self._over = True
+        self._ended.set()
         for source in (self.proxy, self.upstream, self.combined):
             source.end()
         for log in self._models.values():

@@ -15,7 +15,8 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.proxy.server import open_listeners, serve
-from llamaswap.proxy.site import Finished, Site
+from llamaswap.proxy.site import Site
+from llamaswap.telemetry.access_log import AccessRecord
 
 Script: TypeAlias = Callable[["Peer"], Awaitable[None]]
 
@@ -155,7 +156,7 @@ class Stage:
     site: Site
     leases: FixedLeases
     port: int
-    finished: list[Finished] = field(factory=list)
+    finished: list[AccessRecord] = field(factory=list)
     clients: list[Peer] = field(factory=list)
     connections: int = 0
 
