@@ -31,6 +31,8 @@ class Endpoint:
 
     def target(self, path: str, query: str = "") -> str:
         """The request target for `path` and the client's `query`, both still percent-encoded."""
+        if not self.base_path and not self.query:
+            return f"{path}?{query}" if query else path
         joined = f"{self.base_path}/{path.lstrip('/')}" if self.base_path else path
         both = "&".join(part for part in (self.query, query) if part)
         return f"{joined}?{both}" if both else joined

@@ -1,6 +1,6 @@
 """The root nursery of all upstreams, and the one task that owns scheduling state.
 
-Requests and events go through the collation queue, a trio memory channel, into `_decide`, which
+Requests and events go through the collation queue, a trio memory channel, into the run loop, which
 feeds the scheduler and carries out its effects without ever waiting: what takes time becomes a
 child task that reports back with an event. Source: lifecycle §2, §1.10, §1.11.
 """
@@ -62,7 +62,6 @@ logger = logging.getLogger(__name__)
 
 EVICTION_GRACE = 30  # seconds, where neither cmdStop nor an unloadTimeout says otherwise
 DRAIN_LIMIT = 30.0  # seconds that requests of a changed or removed model may go on
-EVENTS_PER_TURN = 256  # decided in one go before other tasks get a turn
 
 
 class Logs(Protocol):
@@ -101,8 +100,17 @@ class _Ticket:
 
     model: str
     observer: WaitObserver | None
-    decided: trio.Event
+    decided: bool = False
     error: LlamaswapError | None = None
+    bell: trio.Event | None = None
+    """Made only for a request that has to wait."""
+
+    def decide(self, error: LlamaswapError | None = None) -> None:
+        """The scheduler has spoken."""
+        self.decided = True
+        self.error = error
+        if self.bell is not None:
+            self.bell.set()
 
 
 @define(eq=False)
@@ -140,6 +148,11 @@ class Supervisor:
     _ids: Callable[[], int] = field(init=False)
     _runs: Callable[[], int] = field(init=False)
     _closing: bool = False
+    _bell: trio.Event = field(factory=trio.Event)
+    _wakeup: float = math.inf
+    _queued: int = 0
+    """Messages in the channel: asking it when it is empty costs an exception."""
+    _clock: Callable[[], float] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         # unbounded, but finite: at most one arrival and one release per client connection, and a
@@ -153,6 +166,7 @@ class Supervisor:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run until cancelled; then every process is killed. Call `shut_down` before, politely."""
+        self._clock = trio.lowlevel.current_clock().current_time
         async with trio.open_nursery() as self._nursery:
             for model in self.config.models.values():
                 self._upstreams[model.id] = self._new_upstream(model)
@@ -232,30 +246,47 @@ class Supervisor:
 
     def _post(self, message: _Message) -> bool:
         """Put `message` into the collation queue. False: the run loop has ended."""
+        if not self._enqueue(message):
+            return False
+        self._bell.set()
+        return True
+
+    def _enqueue(self, message: _Message) -> bool:
         try:
             self._send.send_nowait(message)
         except trio.BrokenResourceError:
             return False
+        self._queued += 1
         return True
 
     async def _decide(self) -> None:
-        """Own all scheduling state: one message in, its effects out, none of them waits."""
+        """Run the loop: a turn whenever something was posted or a wake-up is due."""
         with self._receive:
             while True:
-                wakeup = self._scheduler.next_wakeup()
-                message: _Message = Tick()
-                if wakeup == math.inf:  # the usual case; a scope costs microseconds
-                    message = await self._receive.receive()
+                self._wakeup = self._scheduler.next_wakeup()
+                if self._wakeup == math.inf:  # the usual case; a scope costs microseconds
+                    await self._bell.wait()
                 else:
-                    with trio.move_on_at(wakeup):
-                        message = await self._receive.receive()
-                now = trio.current_time()
-                self._take(message, now)
-                for _ in range(EVENTS_PER_TURN):  # whoever posted meanwhile, without a new turn
-                    try:
-                        self._take(self._receive.receive_nowait(), now)
-                    except trio.WouldBlock:
-                        break
+                    with trio.move_on_at(self._wakeup):
+                        await self._bell.wait()
+                self._bell = trio.Event()
+                if trio.current_time() >= self._wakeup:
+                    self._post(Tick())
+                self._turn()
+
+    def _turn(self) -> None:
+        """Own all scheduling state: message by message, its effects out, none of them waits.
+
+        A request that arrives or leaves takes the turn itself instead of waking the loop's task:
+        that saves two task switches per request (decisions/0001-who-runs-the-run-loop.md). Nothing
+        in here waits, so there is never more than one turn at a time.
+        """
+        now = self._clock()
+        while self._queued:
+            self._queued -= 1
+            self._take(self._receive.receive_nowait(), now)
+        if self._scheduler.next_wakeup() < self._wakeup:
+            self._bell.set()
 
     def _take(self, message: _Message, now: float) -> None:
         match message:
@@ -281,15 +312,14 @@ class Supervisor:
             match effect:
                 case Grant(ticket=ticket):
                     if (waiting := self._tickets.get(ticket)) is not None:
-                        waiting.decided.set()
+                        waiting.decide()
                 case Admit(ticket=ticket):
                     waiting = self._tickets.get(ticket)
                     if waiting is not None and waiting.observer is not None:
                         waiting.observer.admitted()
                 case Refuse(ticket=ticket, error=error):
                     if (waiting := self._tickets.get(ticket)) is not None:
-                        waiting.error = error
-                        waiting.decided.set()
+                        waiting.decide(error)
                 case Position(ticket=ticket, position=place):
                     waiting = self._tickets.get(ticket)
                     if waiting is not None and waiting.observer is not None:
@@ -450,9 +480,12 @@ class Supervisor:
 
     def _lease_of(self, upstream: Upstream) -> Lease:
         assert upstream.endpoint is not None
-        assert upstream.run is not None
-        model = upstream.model
-        return Lease(model.id, upstream.endpoint, upstream.run.number, model.timeouts)
+        run = upstream.run
+        assert run is not None
+        if run.lease is None:
+            model = upstream.model
+            run.lease = Lease(model.id, upstream.endpoint, run.number, model.timeouts)
+        return run.lease
 
     # --- leases -----------------------------------------------------------------------------------
 
@@ -460,9 +493,10 @@ class Supervisor:
         """Put a request into the collation queue. Raises ShuttingDown if nobody reads it."""
         ticket = TicketId(self._ids())
         self._tickets[ticket] = waiting
-        if not self._post(Arrived(ticket, waiting.model)):
+        if not self._enqueue(Arrived(ticket, waiting.model)):
             del self._tickets[ticket]
             raise ShuttingDown
+        self._turn()
         return ticket
 
     def hold(self, ticket: TicketId, model: str) -> tuple[Upstream, Lease]:
@@ -476,14 +510,12 @@ class Supervisor:
     def release(self, ticket: TicketId, upstream: Upstream | None) -> None:
         """End a ticket. Synchronous, so that nothing can come between it and its one release."""
         del self._tickets[ticket]
-        self._post(Released(ticket))
-        if upstream is None:
-            return
-        held = self._held.get(upstream)
-        if held is not None:
+        if upstream is not None and (held := self._held.get(upstream)) is not None:
             held.discard(ticket)
             if not held and (idle := self._idle.get(upstream)) is not None:
                 idle.set()
+        if self._enqueue(Released(ticket)):
+            self._turn()
 
 
 @define(eq=False)
@@ -497,10 +529,12 @@ class _Waiting:
     _upstream: Upstream | None = None
 
     async def __aenter__(self) -> Lease:
-        waiting = _Ticket(self._model, self._observer, trio.Event())
+        waiting = _Ticket(self._model, self._observer)
         self._ticket = self._supervisor.enqueue(waiting)
         try:
-            await waiting.decided.wait()
+            if not waiting.decided:
+                waiting.bell = trio.Event()
+                await waiting.bell.wait()
             if waiting.error is not None:
                 raise copy(waiting.error)  # each waiter gets its own, with its own traceback
             self._upstream, lease = self._supervisor.hold(self._ticket, self._model)

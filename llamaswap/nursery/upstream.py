@@ -31,6 +31,7 @@ from llamaswap.nursery.child import Child, LogSink, spawn
 from llamaswap.nursery.command import environment, start_argv
 from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.nursery.guardian import Guardian
+from llamaswap.nursery.lease import Lease
 from llamaswap.nursery.process_group import Mark
 from llamaswap.planning.events import ProcessState, StopReason
 
@@ -77,6 +78,8 @@ class Run:
     interrupt: trio.CancelScope = field(factory=trio.CancelScope)
     """Around starting and serving; cancelled by a stop or by the leader's exit."""
     grace_scope: trio.CancelScope | None = None
+    lease: Lease | None = None
+    """What everybody who holds this run gets; made once."""
 
     def settle(self, error: UpstreamError | None = None) -> None:
         """Tell the starters, once."""

@@ -174,7 +174,9 @@ class Fifo:
         if self._closed:
             self._effects.append(Refuse(ticket, ShuttingDown()))
             return
-        held = self._held.setdefault(model, set())
+        held = self._held.get(model)
+        if held is None:
+            held = self._held[model] = set()
         if len(held) >= rule.limit:
             self._effects.append(Refuse(ticket, TooManyRequests()))
             return
@@ -182,7 +184,7 @@ class Fifo:
         request = Request(ticket, model, rule.priority, self._now, next(self._orders))
         self._requests[ticket] = request
         self._effects.append(Admit(ticket))
-        if not self._place(request, self._guard()):
+        if not self._place(request, self._guard() if self.max_wait else None):
             self._enqueue(request)
 
     def _on_released(self, ticket: TicketId) -> None:

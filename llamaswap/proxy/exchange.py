@@ -30,6 +30,7 @@ from llamaswap.errors import (
 from llamaswap.nursery.lease import Lease
 from llamaswap.proxy import json_body
 from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key
+from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked, UntilClose
 from llamaswap.proxy.headers import request_headers, response_headers
 from llamaswap.proxy.http1 import (
     MAX_HEAD,
@@ -435,7 +436,7 @@ class Carriage:
             raise BadGateway(f"{self.name}: {exc}") from exc
 
     async def _read_head(self, wire: Wire) -> tuple[ResponseHead, bytes]:
-        data = await wire.recv()
+        data = await wire.recv_later()
         while True:
             end = data.find(b"\r\n\r\n")
             if end >= 0:
@@ -489,17 +490,17 @@ class Carriage:
             await client.send_all(start + rest)  # the common short answer: one send
             exchange.sent = len(rest)
             return head.keep_alive
-        relay = Relay(wire, client)
+        framing: Framing
+        if head.length is not None:
+            framing = Sized(head.length)
+        elif until_close:
+            framing = UntilClose(modern)
+        else:
+            framing = Chunked() if modern else Unchunked()
+        relay = Relay(wire, client, framing, exchange.site.pump)
         try:
             await client.send_all(start)
-            if head.length is not None:
-                reusable = await relay.sized(rest, head.length)
-            elif until_close:
-                reusable = await relay.until_close(rest, chunk=modern)
-            elif modern:
-                reusable = await relay.chunked(rest)
-            else:
-                reusable = await relay.unchunked(rest)
+            reusable = await relay.run(rest)
         finally:
             exchange.sent += relay.sent
         return reusable and head.keep_alive

@@ -41,6 +41,8 @@ def asked_in_body(head: RequestHead, body: bytes | bytearray, query: str) -> Ask
 
 def is_json(content_type: bytes) -> bool:
     """`application/json` or `application/*+json`, in any case."""
+    if content_type == b"application/json":
+        return True
     kind = content_type.lower()
     if b"application/json" in kind:
         return True

@@ -153,12 +153,15 @@ class Match:
     """Where the cleaned path is, still percent-encoded."""
 
 
+_KNOWN = {path.encode(): Match(routes, path) for path, routes in _EXACT.items()}
+
+
 def match_path(raw: bytes) -> Match:
     """Find the routes of a percent-encoded path."""
-    text = raw.decode("ascii")
-    known = _EXACT.get(text)
+    known = _KNOWN.get(raw)
     if known is not None:
-        return Match(known, text)
+        return known
+    text = raw.decode("ascii")
     opaque = text.startswith(OPAQUE_TAILS)
     if not opaque and (clean := _clean(text)) != text:
         return Match((), _decode(text), redirect=clean)

@@ -109,6 +109,7 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(site.pool.sweep, name="idle upstream connections")
+            nursery.start_soon(site.pump.run, name="streams")
             nursery.start_soon(_patrol, site, name="watch for clients that left")
             for listener in listeners:
                 nursery.start_soon(_accept, site, listener, tls, nursery, name="accept")
@@ -239,7 +240,7 @@ async def _read_head(site: Site, wire: Wire, buffer: bytearray) -> RequestHead |
     if not buffer:
         site.idle.add(wire)
         try:
-            data = await wire.recv()
+            data = await wire.recv_later()
         finally:
             site.idle.discard(wire)
         if not data:

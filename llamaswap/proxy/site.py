@@ -11,6 +11,7 @@ from attrs import define, field
 from llamaswap.config.schema import Config
 from llamaswap.nursery.lease import LeaseSource
 from llamaswap.proxy.pool import Pool
+from llamaswap.proxy.pump import Pump
 from llamaswap.proxy.wire import Wire
 from llamaswap.telemetry.access_log import AccessRecord
 
@@ -36,6 +37,7 @@ class Site:
     on_finished: Callable[[AccessRecord], None] | None = None
     """Called once per exchange, after its last byte; must return at once."""
     pool: Pool = field(factory=Pool)
+    pump: Pump = field(factory=Pump)
     ongoing: set[Ongoing] = field(factory=set)
     idle: set[Wire] = field(factory=set)
     """Client connections between two requests."""

@@ -24,6 +24,10 @@ class Wire(Protocol):
         """The next bytes; empty: the other side has closed or is gone."""
         ...
 
+    async def recv_later(self) -> bytes:
+        """As `recv`, where nothing can have come yet: spares the first, vain attempt."""
+        ...
+
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises ConnectionError if the other side is gone."""
         ...
@@ -61,6 +65,16 @@ class SocketWire:
                     return b""
             except OSError:
                 return b""
+
+    async def recv_later(self) -> bytes:
+        """As `recv`, where nothing can have come yet."""
+        try:
+            await trio.lowlevel.wait_readable(self.sock)
+            return self.sock.recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return await self.recv()
+        except (OSError, trio.ClosedResourceError):
+            return b""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises ConnectionError if the other side is gone."""
@@ -109,6 +123,10 @@ class StreamWire:
             return bytes(await self.stream.receive_some(RECEIVE_SIZE))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
+
+    async def recv_later(self) -> bytes:
+        """As `recv`."""
+        return await self.recv()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises ConnectionError if the other side is gone."""

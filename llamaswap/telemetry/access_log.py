@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llamaswap.telemetry.logging_setup import LogSettings
 from llamaswap.telemetry.loghub import LogHub
@@ -20,9 +20,9 @@ they took a fifth of a small request."""
 _SILENT = ("/wol-health", "/api/performance", "/metrics")
 
 
-@frozen
+@define
 class AccessRecord:
-    """A finished exchange, as its line tells it."""
+    """A finished exchange, as its line tells it. Not frozen: that would double what it costs."""
 
     client: str
     method: str

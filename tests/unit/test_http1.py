@@ -10,6 +10,7 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked
 from llamaswap.proxy.http1 import (
     ChunkDecoder,
     ChunkedBody,
@@ -21,6 +22,7 @@ from llamaswap.proxy.http1 import (
     parse_request_head,
     parse_response_head,
 )
+from llamaswap.proxy.pump import Pump
 from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.server import _read_body, _read_head
 from llamaswap.proxy.site import Site
@@ -63,6 +65,9 @@ class PieceWire:
     async def recv(self) -> bytes:
         await trio.lowlevel.checkpoint()
         return self.pieces.pop(0) if self.pieces else b""
+
+    async def recv_later(self) -> bytes:
+        return await self.recv()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         await trio.lowlevel.checkpoint()
@@ -124,13 +129,15 @@ CHUNKED = b"5\r\nhello\r\n3;x=y\r\nyou\r\n0\r\nT: 1\r\n\r\n"
 
 async def relayed(pieces: list[bytes], *, how: str) -> tuple[bytes, bool]:
     upstream, client = PieceWire(list(pieces)), PieceWire([])
-    relay = Relay(upstream, client)
+    framing: Framing
     if how == "chunked":
-        reusable = await relay.chunked(b"")
+        framing = Chunked()
     elif how == "unchunked":
-        reusable = await relay.unchunked(b"")
+        framing = Unchunked()
     else:
-        reusable = await relay.sized(b"", int(how))
+        framing = Sized(int(how))
+    relay = Relay(upstream, client, framing, Pump())
+    reusable = await relay.run(b"")
     assert relay.sent == len(client.sent)
     return client.sent, reusable
 
