@@ -42,6 +42,10 @@ def meta(key: str, text: str, **more: object) -> dict[str, Any]:
     return {"key": key, "text": text, **more}
 
 
+MACRO_KEYS = r"^(?!(PID|PORT|MODEL_ID)$)[A-Za-z0-9_-]{1,63}$"
+"""What editors are told of macro names; the loader has more to say, see `macros`."""
+
+
 class BadValue(Exception):
     """A value that its key cannot take. The text says what was expected."""
 

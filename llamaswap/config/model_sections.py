@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from llamaswap.config.kinds import Anything, Flag, Text, Whole, meta
+from llamaswap.config.kinds import MACRO_KEYS, Anything, Flag, Text, Whole, meta
 
 
 @frozen(kw_only=True)
@@ -147,7 +147,7 @@ class ModelSection:
         factory=ModelFiltersSection, metadata=meta("filters", "Changes to request bodies.")
     )
     macros: dict[str, Anything] = field(
-        factory=dict, metadata=meta("macros", "Macros of this model.", macros=True)
+        factory=dict, metadata=meta("macros", "Macros of this model.", macros=True, keys=MACRO_KEYS)
     )
     metadata: dict[str, Anything] = field(
         factory=dict, metadata=meta("metadata", "Anything; listed with the model.")

@@ -13,13 +13,13 @@ HIGHEST = 65535
 class Ports:
     """Hands out ports, counting up from `start`.
 
-    A model that already has a port keeps it, and nobody else gets a port that was in use: its
-    process may still be stopping. Ports below `start` are given up, because someone moved it.
+    A model that already has a port keeps it, wherever `start` has moved, and nobody else gets a
+    port that was in use: its process may still be stopping.
     """
 
     def __init__(self, start: int, sticky: Mapping[str, int]) -> None:
         self._next = start
-        self._kept = {model: port for model, port in sticky.items() if port >= start}
+        self._kept = dict(sticky)
         self._taken = set(self._kept.values())
 
     def assign(self, model: str) -> int:

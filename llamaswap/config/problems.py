@@ -52,7 +52,7 @@ class Problem:
     def __str__(self) -> str:
         where = ":".join(str(part) for part in self.place if part is not None)
         parts = [where, key_path(self.path), self.text]
-        return f"{': '.join(part for part in parts if part)} [{self.code}]"
+        return _on_one_line(f"{': '.join(part for part in parts if part)} [{self.code}]")
 
 
 class ConfigInvalid(LlamaswapError):
@@ -61,6 +61,13 @@ class ConfigInvalid(LlamaswapError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+
+
+def _on_one_line(text: str) -> str:
+    """`text` with what would break a line, or a terminal, escaped."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def key_path(path: KeyPath) -> str:

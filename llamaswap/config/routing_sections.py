@@ -33,11 +33,14 @@ class MatrixSection:
         metadata=meta("sets", "Name to expression, e.g. (a | b) & c.", shape="E-MX-SETS"),
     )
     vars: dict[str, Text] = field(
-        factory=dict, metadata=meta("vars", "Short names for models, used in sets.")
+        factory=dict,
+        metadata=meta(
+            "vars", "Short names for models, used in sets.", keys=r"^[A-Za-z0-9.-]{1,32}$"
+        ),
     )
     evict_costs: dict[str, Whole] = field(
         factory=dict,
-        metadata=meta("evict_costs", "What it costs to unload a model; default 1.", minimum=1),
+        metadata=meta("evict_costs", "What it costs to unload a model; default 1."),
     )
 
 
@@ -58,7 +61,7 @@ class RouterSection:
     """Who decides which models run together."""
 
     use: Text = field(
-        default="", metadata=meta("use", "group or matrix", choices=("group", "matrix"))
+        default="", metadata=meta("use", "group or matrix", choices=("group", "matrix", ""))
     )
     settings: RouterSettingsSection = field(
         factory=RouterSettingsSection, metadata=meta("settings", "Settings of the routers.")
@@ -74,7 +77,7 @@ class FifoSection:
     )
     max_wait: Number = field(
         default=0.0,
-        metadata=meta("maxWait", "Seconds after which a request goes first; 0 = off.", minimum=0),
+        metadata=meta("maxWait", "Seconds after which a request goes first; 0 = off."),
     )
 
 
@@ -87,21 +90,19 @@ class BatchSection:
     )
     max_wait: Number = field(
         default=60.0,
-        metadata=meta("maxWait", "Seconds after which a waiting model is overdue.", minimum=0),
+        metadata=meta("maxWait", "Seconds after which a waiting model is overdue."),
     )
     max_queue: Whole = field(
         default=100,
-        metadata=meta("maxQueue", "Requests that may wait for one model.", minimum=1),
+        metadata=meta("maxQueue", "Requests that may wait for one model."),
     )
     patience: Number = field(
         default=0.15,
-        metadata=meta(
-            "patience", "Share of a swap's cost an idle model is held back for.", minimum=0
-        ),
+        metadata=meta("patience", "Share of a swap's cost an idle model is held back for."),
     )
     min_visit: Number = field(
         default=5.0,
-        metadata=meta("minVisit", "Shortest visit of a busy model, in swap costs.", minimum=0),
+        metadata=meta("minVisit", "Shortest visit of a busy model, in swap costs."),
     )
 
 
@@ -121,7 +122,9 @@ class SchedulerSettingsSection:
 class SchedulerSection:
     """Who decides which request goes next."""
 
-    use: Text = field(default="", metadata=meta("use", "fifo or batch", choices=("fifo", "batch")))
+    use: Text = field(
+        default="", metadata=meta("use", "fifo or batch", choices=("fifo", "batch", ""))
+    )
     settings: SchedulerSettingsSection = field(
         factory=SchedulerSettingsSection, metadata=meta("settings", "Settings of the schedulers.")
     )

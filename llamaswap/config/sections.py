@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from attrs import field, frozen
 
-from llamaswap.config.kinds import Anything, Duration, Flag, Text, Whole, meta
+from llamaswap.config.kinds import MACRO_KEYS, Anything, Duration, Flag, Text, Whole, meta
 from llamaswap.config.model_sections import FiltersSection, ModelSection, TimeoutsSection
 from llamaswap.config.routing_sections import GroupSection, MatrixSection, RoutingSection
 
@@ -79,7 +79,11 @@ class ProfileSection:
     pins: dict[str, Text] = field(
         factory=dict,
         metadata=meta(
-            "pins", "Requested name to target; empty = disabled.", required=True, filled=True
+            "pins",
+            "Requested name to target; empty = disabled.",
+            required=True,
+            filled=True,
+            keys=r"\S",
         ),
     )
 
@@ -92,7 +96,7 @@ class StoreSection:
         default="", metadata=meta("path", "The SQLite file.", required=True, filled=True)
     )
     max_rows: Whole = field(
-        default=0, metadata=meta("maxRows", "Oldest rows beyond this go; 0 = keep all.", minimum=0)
+        default=0, metadata=meta("maxRows", "Oldest rows beyond this go; 0 = keep all.")
     )
 
 
@@ -208,19 +212,23 @@ class RootSection:
     )
     api_keys: list[Text] = field(
         factory=list,
-        metadata=meta("apiKeys", "Keys clients must send; empty = no authentication."),
+        metadata=meta(
+            "apiKeys", "Keys clients must send; empty = no authentication.", items=r"^[^ ]+$"
+        ),
     )
     macros: dict[str, Anything] = field(
-        factory=dict, metadata=meta("macros", "Texts to use as ${NAME}.", macros=True)
+        factory=dict,
+        metadata=meta("macros", "Texts to use as ${NAME}.", macros=True, keys=MACRO_KEYS),
     )
     models: dict[str, ModelSection] = field(
         factory=dict, metadata=meta("models", "The local models, by id.")
     )
     profiles: dict[str, ProfileSection] = field(
-        factory=dict, metadata=meta("profiles", "Redirections of names, by profile.")
+        factory=dict, metadata=meta("profiles", "Redirections of names, by profile.", keys=r"\S")
     )
     selectors: dict[str, SelectorSection] = field(
-        factory=dict, metadata=meta("selectors", "Names that stand for one of several targets.")
+        factory=dict,
+        metadata=meta("selectors", "Names that stand for one of several targets.", keys=r"\S"),
     )
     groups: dict[str, GroupSection] = field(
         factory=dict, metadata=meta("groups", "Groups of models; newer: routing.router.")

@@ -1,0 +1,143 @@
+"""The main job on real input: llama.cpp servers behind the program, the openai client before it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import openai
+import psutil
+import pytest
+import trio
+
+from tests.integration.processes import settled
+from tests.integration.program import Program, started, write
+from tests.integration.tiny_gguf import write_tiny_gguf
+
+SERVER = Path(__file__).with_name("llama_server.py")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    paths = {name: folder / f"{name}.gguf" for name in ("one", "two")}
+    for seed, path in enumerate(paths.values()):
+        write_tiny_gguf(path, seed)
+    return paths
+
+
+def config(models: dict[str, Path]) -> str:
+    def cmd(name: str, *more: str) -> str:
+        return shlex.join([sys.executable, str(SERVER), str(models[name]), "${PORT}", *more])
+
+    return f"""
+logToStdout: both
+models:
+  one:
+    cmd: {cmd("one")}
+    aliases: [first]
+  two:
+    cmd: {cmd("two")}
+  vectors:
+    cmd: {cmd("one", "embedding")}
+"""
+
+
+@pytest.fixture
+async def program(models: dict[str, Path], tmp_path: Path) -> AsyncIterator[Program]:
+    async with started("-config", write(tmp_path / "c.yaml", config(models))) as running:
+        yield running
+
+
+async def in_thread(call: object) -> object:
+    assert callable(call)
+    return await trio.to_thread.run_sync(call)
+
+
+def client(program: Program) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{program.url}/v1", api_key="any", max_retries=0)
+
+
+async def test_chat_completions_embeddings_and_a_swap(program: Program) -> None:
+    def talk() -> None:
+        with client(program) as ai:
+            answer = ai.chat.completions.create(
+                model="one", messages=[{"role": "user", "content": "hello"}], max_tokens=8
+            )
+            assert answer.usage is not None
+            assert answer.usage.completion_tokens == 8
+            text = ai.completions.create(model="first", prompt="once", max_tokens=4)
+            assert text.choices[0].text is not None
+            pieces = list(
+                ai.chat.completions.create(
+                    model="two",
+                    messages=[{"role": "user", "content": "hello"}],
+                    max_tokens=12,
+                    stream=True,
+                )
+            )
+            assert len(pieces) > 5
+            assert pieces[-1].choices[0].finish_reason is not None
+            vectors = ai.embeddings.create(model="vectors", input=["a", "b"])
+            assert [len(item.embedding) for item in vectors.data] == [64, 64]
+
+    await in_thread(talk)
+    assert await program.running() == {"vectors": "ready"}
+    assert len(program.model_pids()) == 1
+
+
+async def test_a_killed_server_is_started_again_by_the_next_request(program: Program) -> None:
+    assert (await program.chat("one", max_tokens=2)).status_code == 200
+    [pid] = program.model_pids()
+    os.kill(pid, signal.SIGKILL)
+    await settled(lambda: "exited unexpectedly (signal SIGKILL)" in program.log())
+    assert (await program.chat("one", max_tokens=2)).status_code == 200
+    assert program.model_pids() != [pid]
+
+
+async def test_a_client_that_leaves_stops_the_generation(program: Program) -> None:
+    assert (await program.chat("one", max_tokens=1)).status_code == 200
+    body = {"model": "one", "prompt": "x", "stream": True, "max_tokens": 1900, "ignore_eos": True}
+    async with httpx.AsyncClient(base_url=program.url, timeout=30) as other:
+        answer = await other.send(other.build_request("POST", "/v1/completions", json=body), stream=True)
+        async with trio.open_nursery() as nursery:
+
+            async def read() -> None:
+                async for _ in answer.aiter_raw():
+                    pass
+
+            nursery.start_soon(read)
+            await trio.sleep(0.2)
+            nursery.cancel_scope.cancel()
+        await answer.aclose()
+
+    async def busy() -> bool:
+        slots = (await program.http.get("/upstream/one/slots")).json()
+        return any(slot["is_processing"] for slot in slots)
+
+    with trio.fail_after(5):
+        while await busy():
+            await trio.sleep(0.05)
+
+
+async def test_props_and_infill_reach_the_server(program: Program) -> None:
+    props = await program.http.get("/props", params={"model": "one"})
+    assert props.json()["total_slots"] == 4
+    answer = await program.http.post(
+        "/infill", json={"model": "one", "input_prefix": "a", "input_suffix": "b", "n_predict": 2}
+    )
+    # this model has no infill tokens, and the server's own words say so
+    assert answer.status_code in (200, 501)
+    assert "llama-swap" not in answer.text
+
+
+async def test_after_the_end_no_server_is_left(program: Program) -> None:
+    assert (await program.chat("one", max_tokens=1)).status_code == 200
+    pids = [child.pid for child in program.children()]
+    assert await program.stop() == 0
+    await settled(lambda: not any(psutil.pid_exists(pid) for pid in pids))
