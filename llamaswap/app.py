@@ -212,7 +212,7 @@ async def _stdout(hub: LogHub) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            hub.end()
+            hub.end(last=True)
             nursery.cancel_scope.deadline = trio.current_time() + STDOUT_GOODBYE
 
 

@@ -29,6 +29,8 @@ class LogFeed:
     """
 
     limit: int
+    to_the_last: bool = False
+    """Whether it also gets what is written after the other feeds were ended."""
     _pending: bytearray = field(factory=bytearray, init=False, repr=False)
     _dropped: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
@@ -103,15 +105,17 @@ class LogSource:
                 feed.push(chunk)
 
     @contextmanager
-    def follow(self, *, history: bool = True, limit: int = FEED_LIMIT) -> Iterator[LogFeed]:
+    def follow(
+        self, *, history: bool = True, limit: int = FEED_LIMIT, to_the_last: bool = False
+    ) -> Iterator[LogFeed]:
         """Subscribe for the length of the block.
 
         With `history` the feed begins with it: nothing is lost or doubled between the two.
         """
-        feed = LogFeed(limit)
+        feed = LogFeed(limit, to_the_last)
         if history:
             feed.begin_with(self._ring.snapshot())
-        if self._over:
+        if self._over and not to_the_last:
             feed.end()
         self._feeds[feed] = None
         try:
@@ -123,11 +127,12 @@ class LogSource:
         """Drop the history. Feeds stay."""
         self._ring.clear()
 
-    def end(self) -> None:
-        """End all feeds, also later ones, after what they still hold."""
+    def end(self, *, last: bool = False) -> None:
+        """End all feeds, also later ones, after what they still hold; `last`: every one."""
         self._over = True
         for feed in self._feeds:
-            feed.end()
+            if last or not feed.to_the_last:
+                feed.end()
 
 
 @define(eq=False)
@@ -197,11 +202,15 @@ class LogHub:
         for gone in self._models.keys() - set(models):
             self._models.pop(gone).source.end()
 
-    def end(self) -> None:
-        """Shutdown: end every feed after what it still holds. Writing goes on to histories."""
+    def end(self, *, last: bool = False) -> None:
+        """Shutdown: end the feeds after what they still hold. Writing goes on to histories.
+
+        Feeds that want to hear the last word (stdout) end with `last`, when nothing more comes.
+        """
         self._over = True
-        self._ended.set()
+        if last:
+            self._ended.set()
         for source in (self.proxy, self.upstream, self.combined):
-            source.end()
+            source.end(last=last)
         for log in self._models.values():
-            log.source.end()
+            log.source.end(last=last)

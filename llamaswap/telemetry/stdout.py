@@ -20,13 +20,13 @@ BREATH = 0.05
 async def copy_to_stdout(
     hub: LogHub, fd: int, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Write source `combined` to `fd`, from its history on, until the hub ends.
+    """Write source `combined` to `fd`, from its history on, until the hub ends with `last`.
 
     Returns early, and quietly, when the other end of `fd` is gone. A write that hangs is
-    abandoned on cancellation, so give it a moment after `hub.end()`, then cancel.
+    abandoned on cancellation, so give it a moment after `hub.end(last=True)`, then cancel.
     """
     limiter = trio.CapacityLimiter(1)  # never waits behind, nor holds up, other threads
-    with hub.combined.follow() as feed:
+    with hub.combined.follow(to_the_last=True) as feed:
         task_status.started()
         async for chunk in feed:
             alive = await trio.to_thread.run_sync(

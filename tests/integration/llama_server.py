@@ -14,6 +14,7 @@ params.cpuparams.n_threads = 1
 params.warmup = False
 if "embedding" in sys.argv[3:]:
     params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 server = xllamacpp.Server(params)
 print(server.listening_address, flush=True)
 while True:

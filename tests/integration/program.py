@@ -105,8 +105,9 @@ async def started(
                 if process.poll() is None:
                     process.kill()
                     await process.wait()
-                await stdout.aclose()
-            nursery.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()  # its stdout has ended with it
+    with trio.CancelScope(shield=True):
+        await stdout.aclose()
 
 
 def write(path: Path, text: str) -> str:

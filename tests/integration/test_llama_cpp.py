@@ -104,7 +104,9 @@ async def test_a_client_that_leaves_stops_the_generation(program: Program) -> No
     assert (await program.chat("one", max_tokens=1)).status_code == 200
     body = {"model": "one", "prompt": "x", "stream": True, "max_tokens": 1900, "ignore_eos": True}
     async with httpx.AsyncClient(base_url=program.url, timeout=30) as other:
-        answer = await other.send(other.build_request("POST", "/v1/completions", json=body), stream=True)
+        answer = await other.send(
+            other.build_request("POST", "/v1/completions", json=body), stream=True
+        )
         async with trio.open_nursery() as nursery:
 
             async def read() -> None:

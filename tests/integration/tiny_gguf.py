@@ -1,4 +1,4 @@
-"""Write a tiny random-weight llama-architecture GGUF that a real llama.cpp server loads and runs."""
+"""Write a tiny random-weight GGUF (architecture llama) that a real llama.cpp server runs."""
 
 from __future__ import annotations
 
