@@ -41,7 +41,7 @@ async def test_everything_from_the_first_record_on_is_printed(pipe: tuple[int, i
     async with trio.open_nursery() as nursery:
         await nursery.start(copy_to_stdout, hub, write)
         hub.model("m").write(b"live \xff\n")
-        hub.end()
+        hub.end(last=True)
     os.close(write)
     assert await read_all(read) == b"early\nlive \xff\n"
 
@@ -67,7 +67,7 @@ async def test_a_blocked_stdout_blocks_nothing_and_marks_what_it_missed(
                 printed.append(await reader())
 
             readers.start_soon(collect)
-            hub.end()
+            hub.end(last=True)
             while hub.combined.followers:
                 await trio.sleep(0.01)
             os.close(write)
@@ -121,6 +121,6 @@ async def test_a_terminal_made_non_blocking_by_others_loses_nothing(pipe: tuple[
         async with trio.open_nursery() as nursery:
             await nursery.start(copy_to_stdout, hub, write)
             hub.model("m").write(text)
-            hub.end()
+            hub.end(last=True)
         os.close(write)
     assert printed == [text]
