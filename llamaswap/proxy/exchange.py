@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from time import monotonic
 from urllib.parse import unquote
@@ -30,21 +29,16 @@ from llamaswap.errors import (
 from llamaswap.nursery.lease import Lease
 from llamaswap.proxy import json_body
 from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key
-from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked, UntilClose
-from llamaswap.proxy.headers import request_headers, response_headers
+from llamaswap.proxy.carriage import Carriage
 from llamaswap.proxy.http1 import (
-    MAX_HEAD,
     Headers,
     ProtocolViolation,
     RequestHead,
-    ResponseHead,
     UpstreamViolation,
     is_token,
-    parse_response_head,
     render_head,
     status_line,
 )
-from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.resolve import (
     asked_in_body,
     asked_in_query,
@@ -55,14 +49,11 @@ from llamaswap.proxy.resolve import (
 )
 from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
 from llamaswap.proxy.site import Site
-from llamaswap.proxy.tunnel import tunnel
 from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
 
 logger = logging.getLogger(__name__)
 
-JOINED_BODY = 65536
-"""Bodies up to this size travel in one send with their head."""
 CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
 CONTROL_IDLE = 30
 CONTROL_RUN = 0
@@ -355,164 +346,6 @@ class Exchange:
     def peer(self) -> str:
         """The client's address without its port."""
         return getattr(self.client, "peer", "")
-
-
-@define(eq=False)
-class Carriage:
-    """The way of one exchange over an upstream connection."""
-
-    exchange: Exchange
-    name: str
-    """Of the model or peer, for messages."""
-    run: int
-    """What idle connections are shared by."""
-    connect: Callable[[], Awaitable[Wire]]
-    header_limit: int
-    """Seconds until the response head; 0: none."""
-    idle_limit: int
-    """Seconds that an idle connection is kept; 0: no limit."""
-
-    async def carry(self, start: bytes, body: bytearray, *, readable: bool) -> None:
-        """Send the request, then the response to the client. Raises BadGateway before its head."""
-        exchange = self.exchange
-        headers = request_headers(
-            exchange.head,
-            exchange.peer,
-            len(body) if body or exchange.head.method in ("POST", "PUT", "PATCH") else None,
-            readable_answer=readable,
-        )
-        if exchange.head.upgrade is not None:
-            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
-        request = render_head(start, headers)
-        pool = exchange.site.pool
-        wire = pool.take(self.run)
-        reused = wire is not None
-        while True:
-            if wire is None:
-                wire = await self.connect()
-            try:
-                head, rest = await self._ask(wire, request, body)
-                break
-            except _NothingCame as exc:
-                wire.close()
-                if not reused:
-                    raise BadGateway(f"{self.name}: {exc}") from exc
-                # it was closed while it lay idle; nothing was answered, so nothing was done
-                wire, reused = None, False
-            except BaseException:
-                wire.close()
-                raise
-        try:
-            reusable = await self._respond(wire, head, rest)
-        except BaseException:
-            wire.close()
-            raise
-        if reusable:
-            pool.give_back(self.run, wire, self.idle_limit)
-        else:
-            wire.close()
-
-    async def _ask(self, wire: Wire, request: bytes, body: bytearray) -> tuple[ResponseHead, bytes]:
-        """Send the request; return the response head and what came behind it."""
-        try:
-            if len(body) <= JOINED_BODY:
-                await wire.send_all(request + body)
-            else:
-                await wire.send_all(request)
-                await wire.send_all(body)
-        except OSError as exc:
-            # it may have answered before it closed (a refusal of a large body, say)
-            logger.debug("%s: sending the request: %s", self.name, exc)
-        try:
-            if not self.header_limit:
-                return await self._read_head(wire)
-            with trio.fail_after(self.header_limit):
-                return await self._read_head(wire)
-        except trio.TooSlowError as exc:
-            raise BadGateway(
-                f"{self.name}: no response head within {self.header_limit:g} s"
-            ) from exc
-        except UpstreamViolation as exc:
-            raise BadGateway(f"{self.name}: {exc}") from exc
-
-    async def _read_head(self, wire: Wire) -> tuple[ResponseHead, bytes]:
-        data = await wire.recv_later()
-        while True:
-            end = data.find(b"\r\n\r\n")
-            if end >= 0:
-                head = parse_response_head(data[: end + 4])
-                if head.status >= 200 or head.status == 101:
-                    return head, data[end + 4 :]
-                data = data[end + 4 :]  # 100 and 103 are between the upstream and us
-                continue
-            if len(data) > MAX_HEAD:
-                raise UpstreamViolation("response head is larger than 1 MiB")
-            more = await wire.recv()
-            if not more:
-                if data:
-                    raise UpstreamViolation("it closed in the middle of its response head")
-                raise _NothingCame("it closed the connection without an answer")
-            data += more
-
-    async def _respond(self, wire: Wire, head: ResponseHead, rest: bytes) -> bool:
-        """Carry the response; whether the upstream connection may be used again."""
-        exchange = self.exchange
-        client = exchange.client
-        headers = response_headers(head)
-        if head.status == 101:
-            if exchange.head.upgrade is None:
-                raise BadGateway(f"{self.name}: it switched protocols unasked")
-            headers += _upgrade_headers(head)
-            exchange.status, exchange.keep_alive = 101, False
-            await client.send_all(render_head(status_line(101), headers))
-            exchange.sent = await tunnel(client, wire, rest)
-            return False
-        bodiless = exchange.head.method == "HEAD" or head.status in (204, 304)
-        until_close = not bodiless and head.length is None and not head.chunked
-        modern = exchange.head.version == "1.1"
-        if head.length is not None and head.status != 204:
-            headers.append((b"Content-Length", b"%d" % head.length))
-        elif head.status not in (204, 304):
-            if modern:
-                headers.append((b"Transfer-Encoding", b"chunked"))
-            elif not bodiless:
-                exchange.keep_alive = False
-        if not exchange.keep_alive:
-            headers.append((b"Connection", b"close"))
-        elif not modern:
-            headers.append((b"Connection", b"keep-alive"))
-        exchange.status = head.status
-        start = render_head(status_line(head.status, head.reason), headers)
-        if bodiless:
-            await client.send_all(start)
-            return head.keep_alive and not rest
-        if head.length is not None and len(rest) == head.length:
-            await client.send_all(start + rest)  # the common short answer: one send
-            exchange.sent = len(rest)
-            return head.keep_alive
-        framing: Framing
-        if head.length is not None:
-            framing = Sized(head.length)
-        elif until_close:
-            framing = UntilClose(modern)
-        else:
-            framing = Chunked() if modern else Unchunked()
-        relay = Relay(wire, client, framing, exchange.site.pump)
-        try:
-            await client.send_all(start)
-            reusable = await relay.run(rest)
-        finally:
-            exchange.sent += relay.sent
-        return reusable and head.keep_alive
-
-
-class _NothingCame(Exception):
-    """The connection was closed before a single byte of an answer."""
-
-
-def _upgrade_headers(head: ResponseHead) -> Headers:
-    upgrade = next((v for n, v in head.headers if n.lower() == b"upgrade"), b"websocket")
-    return [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
 
 
 @lru_cache(maxsize=8)
