@@ -37,6 +37,7 @@ from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import EventBus, ModelStateChanged
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 from llamaswap.telemetry.stdout import copy_to_stdout
 
 logger = logging.getLogger(__name__)
@@ -63,6 +64,7 @@ class Program:
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
+    _monitor: Monitor = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _exit_code: int = field(default=0, init=False)
@@ -91,6 +93,7 @@ class Program:
         await sweep_orphans()
         self._supervisor = Supervisor(self.config, self._hub, guardian, self._state_changed)
         self._site = Site(self.config, self._supervisor, control_socket, self._access_log.add)
+        self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if hasattr(signal, "SIGHUP"):
             signals_wanted.append(signal.SIGHUP)
@@ -98,12 +101,16 @@ class Program:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._supervisor.run)
                 app = create_app(
-                    models=self._supervisor, config=lambda: self._site.config, hub=self._hub
+                    models=self._supervisor,
+                    config=lambda: self._site.config,
+                    hub=self._hub,
+                    monitor=self._monitor,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._monitor.run, name="performance monitor")
                 nursery.start_soon(self._preload, name="preload")
                 async for number in signals:
                     if number == getattr(signal, "SIGHUP", None):
@@ -163,6 +170,7 @@ class Program:
         self._hub.mode = config.log_to_stdout
         self._log_settings.apply(config.log_level, config.log_time_format)
         await self._supervisor.reconfigure(config)
+        self._monitor.apply(config.performance)
         logger.info("configuration reloaded")
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:

@@ -23,6 +23,7 @@ from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 
 
 class ModelsView(Protocol):
@@ -44,6 +45,7 @@ class Surroundings:
     models: ModelsView
     current_config: Callable[[], Config]
     hub: LogHub
+    monitor: Monitor
 
     @property
     def config(self) -> Config:
@@ -75,16 +77,18 @@ class ControlPlane(QuartTrio):
     asgi_http_class = _Connection
 
 
-def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
+def create_app(
+    *, models: ModelsView, config: Callable[[], Config], hub: LogHub, monitor: Monitor
+) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import health, listings, logs, pages, unload  # cycle of types
+    from llamaswap.api import health, listings, logs, pages, performance, unload  # cycle of types
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub)
-    for family in (health, listings, logs, pages, unload):
+    around = Surroundings(models, config, hub, monitor)
+    for family in (health, listings, logs, pages, performance, unload):
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

@@ -215,6 +215,14 @@ class Supervisor:
         """Every configured local model's state now. For display; decisions are taken elsewhere."""
         return {model: upstream.state for model, upstream in self._upstreams.items()}
 
+    def leaders(self) -> Mapping[int, str]:
+        """The model of every process that runs now, by the process's id. For display."""
+        return {
+            upstream.pid: upstream.model.id
+            for upstream in {*self._upstreams.values(), *self._retired}
+            if upstream.pid is not None
+        }
+
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
 
