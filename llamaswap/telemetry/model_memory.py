@@ -80,7 +80,7 @@ def _resident(leaders: Mapping[int, str]) -> Mapping[int, int]:
     """Resident bytes by leader; pages that processes share count for each of them."""
     import psutil
 
-    owners: dict[int, int] = {}
+    owners = {leader: leader for leader in leaders}
     for pid in psutil.pids():
         with suppress(OSError):
             if (group := os.getpgid(pid)) in leaders:

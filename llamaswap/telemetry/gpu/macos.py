@@ -5,6 +5,7 @@ Source: telemetry §2.10.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -169,7 +170,7 @@ def _mib(value: Any) -> int | None:
 
 def _rounded(value: Any) -> int | None:
     figure = number(value)
-    return None if figure is None else round(figure)
+    return None if figure is None else math.floor(figure + 0.5)
 
 
 def _memory_temperature(entries: Any) -> int | None:

@@ -146,17 +146,22 @@ def read_device(device: Device) -> GpuReading | None:
     return reading if ask.answered or not ask.lost else None
 
 
-def processes_on(handle: Any) -> Mapping[int, int]:
-    """Bytes of the card's memory by process id, as far as this process may see them."""
+def processes_on(handle: Any) -> Mapping[int, int] | None:
+    """Bytes of the card's memory by process id, as far as this process may see them.
+
+    None: the driver knows the processes but not their memory (Windows' usual driver model).
+    """
     import pynvml as n
 
     found: dict[int, int] = {}
-    for process in n.nvmlDeviceGetComputeRunningProcesses_v3(handle):
-        found[process.pid] = process.usedGpuMemory or 0
+    entries = list(n.nvmlDeviceGetComputeRunningProcesses_v3(handle))
     with suppress(n.NVMLError):
-        for process in n.nvmlDeviceGetGraphicsRunningProcesses_v3(handle):
-            # one that computes and draws is in both lists with the same figure
-            found.setdefault(process.pid, process.usedGpuMemory or 0)
+        entries += n.nvmlDeviceGetGraphicsRunningProcesses_v3(handle)
+    for process in entries:
+        if process.usedGpuMemory is None:
+            return None
+        # one that computes and draws is in both lists, with the same figure
+        found.setdefault(process.pid, process.usedGpuMemory)
     return found
 
 

@@ -64,9 +64,9 @@ class Part:
         try:
             with trio.fail_after(READ_LIMIT):
                 readings = await self.source.read()
-        except (SourceFailed, trio.TooSlowError) as exc:
+        except Exception as exc:  # noqa: BLE001  # a driver may raise anything; it costs its figures
             self.failures += 1
-            self.reason = str(exc) or f"{self.name} did not answer within {READ_LIMIT:g} s"
+            self.reason = _reason(self.name, exc, READ_LIMIT)
             logger.debug("GPU figures skipped: %s", self.reason)
             return ()
         self.failures = 0
@@ -114,8 +114,8 @@ class Search:
                 readings = await source.read()
                 usable = bool(readings)
                 reason = f"{candidate.name} knows no card"
-        except SourceFailed as exc:
-            reason = str(exc)
+        except Exception as exc:  # noqa: BLE001  # a driver may raise anything; then it is no use
+            reason = _reason(candidate.name, exc, PROBE_LIMIT)
         finally:
             if source is not None and not usable:
                 await source.aclose()
@@ -131,3 +131,13 @@ class Search:
         if self.rejected.get(name) != reason:
             logger.debug("no GPU figures from %s: %s", name, reason)
         self.rejected[name] = reason
+
+
+def _reason(name: str, error: Exception, limit: float) -> str:
+    match error:
+        case SourceFailed():
+            return str(error)
+        case trio.TooSlowError():
+            return f"{name} did not answer within {limit:g} s"
+        case _:
+            return f"{name} raised {error!r}"

@@ -49,7 +49,7 @@ async def output_of(argv: Sequence[str], *, limit: float) -> str:
                     raise SourceFailed(f"{name} printed more than {OUTPUT_LIMIT >> 20} MiB")
             code = await process.wait()
     finally:
-        await _end(process)
+        await _end(argv[0], process)
     if code is None:
         raise SourceFailed(f"{name} did not answer within {limit:g} s")
     if code != 0:
@@ -61,13 +61,18 @@ async def output_of(argv: Sequence[str], *, limit: float) -> str:
 class TalkingTool:
     """A tool that keeps running and prints line after line."""
 
-    name: str
+    path: str
     process: trio.Process
     take: Callable[[str], None]
     """Called with each line."""
     ended: Callable[[str], None]
     """Called with the reason when it stops by itself."""
     _scope: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return Path(self.path).name
 
     @classmethod
     async def start(
@@ -78,21 +83,21 @@ class TalkingTool:
         nursery: trio.Nursery,
     ) -> TalkingTool:
         """Run a tool; its reader lives in `nursery`. Raises SourceFailed if it cannot be run."""
-        tool = cls(Path(argv[0]).name, await _spawn(argv), take, ended)
+        tool = cls(argv[0], await _spawn(argv), take, ended)
         nursery.start_soon(tool._follow, name=tool.name)
         return tool
 
     async def aclose(self) -> None:
         """Kill it."""
         self._scope.cancel(reason=f"{self.name} is not needed any more")
-        await _end(self.process)
+        await _end(self.path, self.process)
 
     async def _follow(self) -> None:
         try:
             with self._scope:
                 self.ended(await self._read_lines())
         finally:
-            await _end(self.process)
+            await _end(self.path, self.process)
 
     async def _read_lines(self) -> str:
         assert self.process.stdout is not None
@@ -109,7 +114,15 @@ class TalkingTool:
         return f"{self.name} exited with status {await self.process.wait()}"
 
 
+_stuck: dict[str, trio.Process] = {}
+"""Tools that outlived SIGKILL, by path. Such a one is not started again while it is there."""
+
+
 async def _spawn(argv: Sequence[str]) -> trio.Process:
+    if (stuck := _stuck.get(argv[0])) is not None:
+        if stuck.poll() is None:
+            raise SourceFailed(f"{argv[0]}: process {stuck.pid} of before cannot be killed")
+        del _stuck[argv[0]]
     try:
         with trio.CancelScope(shield=True):  # a child spawned while cancelled would be nobody's
             process = await trio.lowlevel.open_process(
@@ -125,7 +138,7 @@ async def _spawn(argv: Sequence[str]) -> trio.Process:
     return process
 
 
-async def _end(process: trio.Process) -> None:
+async def _end(path: str, process: trio.Process) -> None:
     """Kill a tool with all it started; one that is stuck in a driver is left behind."""
     assert process.stdout is not None
     with trio.CancelScope(shield=True):  # bounded by GOODBYE
@@ -133,5 +146,7 @@ async def _end(process: trio.Process) -> None:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
         await process.stdout.aclose()
-        with trio.move_on_after(GOODBYE):
+        with trio.move_on_after(GOODBYE) as scope:
             await process.wait()
+        if scope.cancelled_caught:
+            _stuck[path] = process
