@@ -18,6 +18,7 @@ import trio
 from attrs import define, field
 
 from llamaswap.config.patterns import compile_pattern
+from llamaswap.config.schema import Timeouts
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
@@ -30,6 +31,7 @@ from llamaswap.nursery.lease import Lease
 from llamaswap.proxy import json_body
 from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key
 from llamaswap.proxy.carriage import Carriage
+from llamaswap.proxy.dial import Unreachable, dial
 from llamaswap.proxy.http1 import (
     Headers,
     ProtocolViolation,
@@ -49,13 +51,13 @@ from llamaswap.proxy.resolve import (
 )
 from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
 from llamaswap.proxy.site import Site
-from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
+from llamaswap.proxy.wire import Wire, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
 
 logger = logging.getLogger(__name__)
 
 CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
-CONTROL_IDLE = 30
+CONTROL_LIMITS = Timeouts(idle_conn=30)
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
@@ -226,22 +228,15 @@ class Exchange:
 
         async def connect() -> Wire:
             try:
-                with trio.fail_after(limits.connect or 1e9):
-                    return await connect_tcp(endpoint.host, endpoint.port, limits.keepalive)
-            except trio.TooSlowError as exc:
-                raise BadGateway(
-                    f"{lease.model}: {endpoint.authority} did not accept within {limits.connect} s"
-                ) from exc
-            except OSError as exc:
+                return await dial(endpoint, limits)
+            except Unreachable as exc:
                 if self.site.leases.ready_lease(lease.model) is None:
                     raise UpstreamGone(f"[{lease.model}] process is not ready") from exc
-                raise BadGateway(
-                    f"{lease.model}: cannot connect to {endpoint.authority}: {exc}"
-                ) from exc
+                raise BadGateway(f"{lease.model}: {exc}") from exc
 
-        await Carriage(
-            self, lease.model, lease.run, connect, limits.response_header, limits.idle_conn
-        ).carry(start, body, readable=readable)
+        await Carriage(self, lease.model, lease.run, connect, limits).carry(
+            start, body, readable=readable
+        )
 
     async def _control(self) -> None:
         """Pass the request on to the control plane."""
@@ -254,7 +249,7 @@ class Exchange:
             except OSError as exc:
                 raise BadGateway(f"the control plane does not answer: {exc}") from exc
 
-        await Carriage(self, "control plane", CONTROL_RUN, connect, 0, CONTROL_IDLE).carry(
+        await Carriage(self, "control plane", CONTROL_RUN, connect, CONTROL_LIMITS).carry(
             start, self.body, readable=False
         )
 
