@@ -1,7 +1,8 @@
 """The command line: flags, checks before the start, exit codes. Source: config §1.1–1.3.
 
-Exit codes: 0 after `-version`, `-h` and an orderly shutdown; 1 for whatever keeps the program from
-serving; 2 for a command line that makes no sense.
+A first argument that is no flag is a command, see `commands/`. Exit codes: 0 after `-version`, `-h`
+and an orderly shutdown; 1 for whatever keeps the program from serving; 2 for a command line that
+makes no sense.
 """
 
 from __future__ import annotations
@@ -24,9 +25,14 @@ DEMO_LISTEN = "127.0.0.1:8080"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the program; return its exit code."""
+    """Run the program, or the command that the first argument names; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and not arguments[0].startswith("-"):
+        from llamaswap.commands.dispatch import run_command  # the server does without
+
+        return run_command(arguments[0], arguments[1:])
     try:
-        options = parse_flags(sys.argv[1:] if arguments is None else arguments)
+        options = parse_flags(arguments)
     except UsageError as exc:
         print(f"{exc}\n\n{usage()}", file=sys.stderr, end="")
         return 2

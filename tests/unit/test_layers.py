@@ -22,6 +22,7 @@ LAYERS = {
     "api": 4,
     "demo": 4,
     "app": 5,
+    "commands": 5,
     "flags": 5,
     "cli": 5,
     "__main__": 5,
