@@ -22,6 +22,7 @@ from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.loghub import LogHub
 
 
@@ -44,6 +45,7 @@ class Surroundings:
     models: ModelsView
     current_config: Callable[[], Config]
     hub: LogHub
+    decisions: Decisions
 
     @property
     def config(self) -> Config:
@@ -75,16 +77,31 @@ class ControlPlane(QuartTrio):
     asgi_http_class = _Connection
 
 
-def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
+def create_app(
+    *,
+    models: ModelsView,
+    config: Callable[[], Config],
+    hub: LogHub,
+    decisions: Decisions,
+) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import health, listings, logs, pages, unload  # cycle of types
+    from llamaswap.api import (  # cycle of types
+        decisions as decisions_routes,
+    )
+    from llamaswap.api import (
+        health,
+        listings,
+        logs,
+        pages,
+        unload,
+    )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub)
-    for family in (health, listings, logs, pages, unload):
+    around = Surroundings(models, config, hub, decisions)
+    for family in (decisions_routes, health, listings, logs, pages, unload):
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:
