@@ -90,6 +90,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             loading = args.health == "503" or time.monotonic() - started < args.ready_after
             self.answer(503 if loading else 200, b"{}")
             return
+        if self.headers.get("Upgrade"):  # takes it, and says nothing until the other side leaves
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", self.headers["Upgrade"])
+            self.end_headers()
+            self.rfile.read()
+            self.close_connection = True
+            return
         self.do_POST()
 
     def do_POST(self) -> None:
