@@ -35,13 +35,14 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import ProcessState
+from llamaswap.planning.events import Decision, ProcessState
 from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
 from llamaswap.telemetry.access_log import AccessLog
-from llamaswap.telemetry.bus import EventBus, ModelStateChanged
+from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.stdout import copy_to_stdout
@@ -70,6 +71,7 @@ class Program:
     on_listening: Callable[[str], None] = lambda url: None
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
+    _decisions: Decisions = field(factory=Decisions, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _live: LiveConfig = field(init=False)
     _reloader: Reloader | None = field(default=None, init=False)
@@ -110,7 +112,9 @@ class Program:
 
     async def _serve(self, guardian: Guardian, control_socket: str) -> None:
         await sweep_orphans()
-        self._supervisor = Supervisor(self.config, self._hub, guardian, self._state_changed)
+        self._supervisor = Supervisor(
+            self.config, self._hub, guardian, self._state_changed, self._decided
+        )
         self._preloader = Preloader(self._supervisor, self._bus)
         self._site = Site(self.config, self._supervisor, control_socket, self._access_log.add)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
@@ -124,6 +128,7 @@ class Program:
                     config=lambda: self._site.config,
                     hub=self._hub,
                     live=self._live,
+                    decisions=self._decisions,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
@@ -206,6 +211,20 @@ class Program:
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+
+    def _decided(self, decision: Decision) -> None:
+        made = DecisionMade(
+            time=time.time(),
+            kind=decision.kind.value,
+            model=decision.model,
+            evicted=decision.evicted,
+            reason=decision.reason,
+            waiters=decision.waiters,
+            oldest_wait=decision.oldest_wait,
+            estimate=decision.estimate,
+        )
+        self._decisions.add(made)
+        self._bus.publish(made)
 
     # --- the end ----------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ from llamaswap.planning.events import (
     Admit,
     Arrived,
     CancelJob,
+    Decision,
+    DecisionKind,
     Effect,
     Event,
     Grant,
@@ -74,6 +76,7 @@ class Logs(Protocol):
 
 
 StateListener: TypeAlias = Callable[[str, ProcessState, ProcessState], None]
+DecisionListener: TypeAlias = Callable[[Decision], None]
 
 
 @frozen
@@ -142,6 +145,8 @@ class Supervisor:
     guardian: Guardian
     on_state: StateListener = lambda model, old, new: None
     """Told of every state change, in order, before the scheduler decides about it."""
+    on_decision: DecisionListener = lambda decision: None
+    """Told why each swap begins, and why one does not begin yet."""
 
     _scheduler: Scheduler = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
@@ -343,10 +348,10 @@ class Supervisor:
                 case Refuse(ticket=ticket, error=error):
                     if (waiting := self._tickets.get(ticket)) is not None:
                         waiting.decide(error)
-                case Position(ticket=ticket, position=place):
+                case Position(ticket=ticket, position=place, wait=wait):
                     waiting = self._tickets.get(ticket)
                     if waiting is not None and waiting.observer is not None:
-                        waiting.observer.position(place)
+                        waiting.observer.position(place, wait)
                 case StartJob(job=number):
                     job = self._jobs[number] = _Job(effect)
                     self._nursery.start_soon(self._swap, job, name=f"swap to {effect.target}")
@@ -357,6 +362,9 @@ class Supervisor:
                 case Stop(models=models, reason=reason):
                     for model in models:
                         self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")
+                case Decision():
+                    _log_decision(effect)
+                    self.on_decision(effect)
 
     # --- child tasks ------------------------------------------------------------------------------
 
@@ -558,6 +566,27 @@ class Supervisor:
                 idle.set()
         if self._enqueue(Released(ticket)):
             self._turn()
+
+
+def _log_decision(decision: Decision) -> None:
+    """Say once, in one line, who waited, who goes, why, and what it is expected to cost."""
+    waiters = f"{decision.waiters} {'requests wait' if decision.waiters != 1 else 'request waits'}"
+    goes = ", ".join(f"<{model}>" for model in decision.evicted)
+    match decision.kind:
+        case DecisionKind.SWAP:
+            what = f"swap to <{decision.model}>" + (f", stopping {goes}" if goes else "")
+        case DecisionKind.HOLD:
+            what = f"<{decision.model}> has to wait, {goes} is kept"
+        case DecisionKind.GATE:
+            what = f"<{decision.model}> is overdue, {goes} is granted nothing more"
+    logger.info(
+        "%s: %s, the oldest for %.1f s; because %s; expected to take %.1f s",
+        what,
+        waiters,
+        decision.oldest_wait,
+        decision.reason,
+        decision.estimate,
+    )
 
 
 @define(eq=False)
