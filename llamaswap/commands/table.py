@@ -9,6 +9,7 @@ line is called `LINE`, and help and shell completion know its flags.
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "config-schema": "print the JSON schema of the configuration, for editors",
     "help": "list the commands, or explain one of them",
 }
 """Word: what it does, in the order help shows them."""
