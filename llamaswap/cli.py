@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import ssl
 
     from llamaswap.config.load import Loaded
+    from llamaswap.config.watch import Signature, Watched
 
 DEMO_LISTEN = "127.0.0.1:8080"
 
@@ -59,8 +61,10 @@ def version_line() -> str:
 def _start(options: Options) -> int:
     tls = _tls_context(options)
     demo = not options.config and not options.config_dir
+    checking = options.check_config or options.print_config
+    watched = _watched(options) if options.watch_config and not checking else {}
     loaded = _load_demo() if demo else _load(options)
-    if options.check_config or options.print_config:
+    if checking:
         from llamaswap.config.report import printable, summary
 
         print(printable(loaded.config) if options.print_config else summary(loaded))
@@ -75,23 +79,34 @@ def _start(options: Options) -> int:
 
     default = DEMO_LISTEN if demo else (":8443" if tls else ":8080")
     program = Program(
-        config=loaded.config,
+        loaded=loaded,
         listen=options.listen or default,
         tls=tls,
-        load=None if demo else lambda: _load(options).config,
+        load=None if demo else partial(_load, options),
+        watched=watched,
         on_listening=(lambda url: print(welcome(url), flush=True)) if demo else (lambda url: None),
     )
     return trio.run(program.run)
 
 
-def _load(options: Options) -> Loaded:
+def _load(options: Options, sticky_ports: Mapping[str, int] | None = None) -> Loaded:
     from llamaswap.config.load import load_config
 
-    return load_config(
+    return load_config(*_sources(options), environ=os.environ, sticky_ports=sticky_ports)
+
+
+def _sources(options: Options) -> tuple[Path | None, Path | None]:
+    return (
         Path(options.config) if options.config else None,
         Path(options.config_dir) if options.config_dir else None,
-        environ=os.environ,
     )
+
+
+def _watched(options: Options) -> dict[Watched, Signature]:
+    """Looked at before the load, so that no later change is missed."""
+    from llamaswap.config.watch import sources_of
+
+    return sources_of(*_sources(options))
 
 
 def _load_demo() -> Loaded:

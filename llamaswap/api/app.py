@@ -18,6 +18,7 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
+from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
@@ -44,6 +45,7 @@ class Surroundings:
     models: ModelsView
     current_config: Callable[[], Config]
     hub: LogHub
+    live: LiveConfig
 
     @property
     def config(self) -> Config:
@@ -75,16 +77,18 @@ class ControlPlane(QuartTrio):
     asgi_http_class = _Connection
 
 
-def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
+def create_app(
+    *, models: ModelsView, config: Callable[[], Config], hub: LogHub, live: LiveConfig
+) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import health, listings, logs, pages, unload  # cycle of types
+    from llamaswap.api import configuration, health, listings, logs, pages, unload  # cycle of types
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub)
-    for family in (health, listings, logs, pages, unload):
+    around = Surroundings(models, config, hub, live)
+    for family in (configuration, health, listings, logs, pages, unload):
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

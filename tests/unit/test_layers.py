@@ -22,6 +22,8 @@ LAYERS = {
     "api": 4,
     "demo": 4,
     "app": 5,
+    "reload": 5,
+    "preload": 5,
     "commands": 5,
     "flags": 5,
     "cli": 5,
