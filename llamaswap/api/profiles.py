@@ -39,7 +39,7 @@ def list_profiles(selection: ActiveProfile) -> list[dict[str, Any]]:
     ]
 
 
-def wished(body: bytes) -> str | None:
+def wished(body: bytes | str) -> str | None:
     """The profile a request wants; None: none. Raises BadRequest."""
     try:
         request = msgspec.json.decode(body)

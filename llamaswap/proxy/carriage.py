@@ -52,6 +52,8 @@ class Carriage:
     """Seconds until the response head; 0: none."""
     idle_limit: int
     """Seconds that an idle connection is kept; 0: no limit."""
+    dress: Callable[[Headers], Headers] | None = None
+    """What becomes of the request's headers for a destination that is no local model."""
 
     async def carry(self, start: bytes, body: bytearray, *, readable: bool) -> None:
         """Send the request, then the response to the client. Raises BadGateway before its head."""
@@ -64,6 +66,8 @@ class Carriage:
         )
         if exchange.head.upgrade is not None:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
+        if self.dress is not None:
+            headers = self.dress(headers)
         request = render_head(start, headers)
         pool = exchange.site.pool
         wire = pool.take(self.run)

@@ -38,14 +38,14 @@ class Directory:
 
     selectors: Mapping[str, Selector] = field(factory=dict)
     _known: Mapping[str, Destination] = field(factory=dict)
-    _links: Mapping[str, PeerLink] = field(factory=dict)
+    links: Mapping[str, PeerLink] = field(factory=dict)
 
     @classmethod
     def of(
         cls, config: Config, proxies: OutgoingProxies, before: Directory | None = None
     ) -> Directory:
         """Build the directory; `before`: whose links to unchanged peers are kept."""
-        old = before._links if before is not None else {}
+        old = before.links if before is not None else {}
         links = {
             peer.id: old[peer.id]
             if peer.id in old and old[peer.id].peer == peer

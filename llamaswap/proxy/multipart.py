@@ -68,9 +68,8 @@ class _Malformed(Exception):
 
 def _parts(body: bytes | bytearray, boundary: bytes) -> Iterator[Part]:
     delimiter = b"\r\n--" + boundary
-    if body.startswith(delimiter[2:]):
-        at = len(delimiter) - 2
-    else:
+    at = len(delimiter) - 2
+    if not body.startswith(delimiter[2:]):  # a preamble
         at = _after(body, delimiter, 0)[1]
     while True:
         start = _line_end(body, at)
