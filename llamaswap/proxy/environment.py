@@ -27,6 +27,11 @@ class ProxyServer:
     fault: str = ""
     """Why it cannot be used; empty: it can."""
 
+    @property
+    def authority(self) -> str:
+        """Where it is, for messages."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
     @classmethod
     def parse(cls, url: str) -> ProxyServer:
         """Take the URL of an environment variable apart; `http://` may be left out."""

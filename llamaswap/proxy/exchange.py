@@ -18,6 +18,7 @@ import trio
 from attrs import define, field
 
 from llamaswap.config.patterns import compile_pattern
+from llamaswap.config.schema import Timeouts
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
@@ -30,7 +31,7 @@ from llamaswap.errors import (
 from llamaswap.nursery.lease import Lease
 from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key, check_site
 from llamaswap.proxy.carriage import Carriage
-from llamaswap.proxy.dial import DialFailed, dial
+from llamaswap.proxy.dial import Unreachable, dial
 from llamaswap.proxy.directory import Destination
 from llamaswap.proxy.http1 import (
     Headers,
@@ -59,7 +60,7 @@ from llamaswap.telemetry.access_log import AccessRecord
 logger = logging.getLogger(__name__)
 
 CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
-CONTROL_IDLE = 30
+CONTROL_LIMITS = Timeouts(idle_conn=30)
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
@@ -261,24 +262,23 @@ class Exchange:
         async def connect() -> Wire:
             try:
                 return await dial(endpoint, limits, via)
-            except DialFailed as exc:
+            except Unreachable as exc:
                 if self.site.leases.ready_lease(lease.model) is None:
                     raise UpstreamGone(f"[{lease.model}] process is not ready") from exc
                 raise BadGateway(f"{lease.model}: {exc}") from exc
 
         dress = None if via is None else partial(authorized, endpoint=endpoint, via=via)
-        await Carriage(
-            self, lease.model, lease.run, connect, limits.response_header, limits.idle_conn, dress
-        ).carry(start, self.body, readable=readable)
+        await Carriage(self, lease.model, lease.run, connect, limits, dress).carry(
+            start, self.body, readable=readable
+        )
 
     async def _carry_to_peer(self, link: PeerLink, path: str, *, readable: bool) -> None:
         """Send the request to a peer, at once, and its answer to the client."""
-        limits = link.peer.timeouts
         start = link.start_line(self.head.method, path, self.query)
         dress = partial(link.dress, own_keys=self.site.config.api_keys)
-        await Carriage(
-            self, link.name, link.run, link.connect, limits.response_header, limits.idle_conn, dress
-        ).carry(start, self.body, readable=readable)
+        await Carriage(self, link.name, link.run, link.connect, link.peer.timeouts, dress).carry(
+            start, self.body, readable=readable
+        )
 
     async def _control(self) -> None:
         """Pass the request on to the control plane."""
@@ -291,7 +291,7 @@ class Exchange:
             except OSError as exc:
                 raise BadGateway(f"the control plane does not answer: {exc}") from exc
 
-        await Carriage(self, "control plane", CONTROL_RUN, connect, 0, CONTROL_IDLE).carry(
+        await Carriage(self, "control plane", CONTROL_RUN, connect, CONTROL_LIMITS).carry(
             start, self.body, readable=False
         )
 

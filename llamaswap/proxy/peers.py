@@ -16,7 +16,7 @@ from llamaswap.config.schema import Peer
 from llamaswap.errors import BadGateway
 from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.proxy.auth import candidate, is_one_of
-from llamaswap.proxy.dial import DialFailed, dial
+from llamaswap.proxy.dial import Unreachable, dial
 from llamaswap.proxy.environment import OutgoingProxies, ProxyServer
 from llamaswap.proxy.http1 import Headers
 
@@ -65,7 +65,7 @@ class PeerLink:
         assert self.endpoint is not None
         try:
             return await dial(self.endpoint, self.peer.timeouts, self.via)
-        except DialFailed as exc:
+        except Unreachable as exc:
             raise BadGateway(f"{self.name}: {exc}") from exc
 
     def dress(self, headers: Headers, own_keys: Sequence[str]) -> Headers:

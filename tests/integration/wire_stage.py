@@ -210,9 +210,11 @@ async def stage(*models: Model, **keys: Any) -> AsyncIterator[Stage]:
         made = Stage(nursery, site, leases, listeners[0].getsockname()[1])
         site.on_finished = made.finished.append
         await nursery.start(serve, site, listeners)
-        yield made
-        for client in made.clients:
-            await client.stream.aclose()
+        try:
+            yield made
+        finally:
+            for client in made.clients:
+                client.stream.socket.close()
         nursery.cancel_scope.cancel()
 
 
