@@ -22,6 +22,7 @@ from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.loghub import LogHub
 
@@ -46,6 +47,7 @@ class Surroundings:
     current_config: Callable[[], Config]
     hub: LogHub
     live: LiveConfig
+    profile: ActiveProfile
 
     @property
     def config(self) -> Config:
@@ -78,17 +80,30 @@ class ControlPlane(QuartTrio):
 
 
 def create_app(
-    *, models: ModelsView, config: Callable[[], Config], hub: LogHub, live: LiveConfig
+    *,
+    models: ModelsView,
+    config: Callable[[], Config],
+    hub: LogHub,
+    live: LiveConfig,
+    profile: ActiveProfile,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import configuration, health, listings, logs, pages, unload  # cycle of types
+    from llamaswap.api import (  # cycle of types
+        configuration,
+        health,
+        listings,
+        logs,
+        pages,
+        profiles,
+        unload,
+    )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live)
-    for family in (configuration, health, listings, logs, pages, unload):
+    around = Surroundings(models, config, hub, live, profile)
+    for family in (configuration, health, listings, logs, pages, profiles, unload):
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

@@ -222,6 +222,11 @@ class Supervisor:
             return None
         return self._lease_of(upstream)
 
+    def state(self, model: str) -> ProcessState | None:
+        """Where `model` is in its life. See `LeaseSource`."""
+        upstream = self._upstreams.get(model)
+        return None if upstream is None else upstream.state
+
     # --- what api/ sees ---------------------------------------------------------------------------
 
     def states(self) -> Mapping[str, ProcessState]:
