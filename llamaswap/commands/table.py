@@ -9,6 +9,7 @@ line is called `LINE`, and help and shell completion know its flags.
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "init": "write a starting configuration for a folder of GGUF files",
     "check": "configuration, programs, files, ports, GPUs, running instance",
     "status": "models, states, requests and GPUs of a running llamaswap (-watch)",
     "load": "start models and wait until they are ready",
