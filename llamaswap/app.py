@@ -34,6 +34,7 @@ from llamaswap.config.watch import INTERVAL, Signature, Watched, watch
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
+from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
 from llamaswap.planning.events import Decision, ProcessState
 from llamaswap.preload import Preloader
@@ -116,7 +117,10 @@ class Program:
             self.config, self._hub, guardian, self._state_changed, self._decided
         )
         self._preloader = Preloader(self._supervisor, self._bus)
-        self._site = Site(self.config, self._supervisor, control_socket, self._access_log.add)
+        profile = ActiveProfile(self.config.profiles, self._bus)
+        self._site = Site(
+            self.config, self._supervisor, control_socket, profile, self._access_log.add
+        )
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
             signals_wanted.append(SIGHUP)
@@ -129,6 +133,7 @@ class Program:
                     hub=self._hub,
                     live=self._live,
                     decisions=self._decisions,
+                    profile=profile,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
@@ -194,7 +199,7 @@ class Program:
         """
         before, config = self.config, loaded.config
         await self._supervisor.reconfigure(config)
-        self._site.config = config
+        self._site.reconfigure(config)
         self._hub.mode = config.log_to_stdout
         self._hub.keep_models(config.models)
         self._log_settings.apply(config.log_level, config.log_time_format)

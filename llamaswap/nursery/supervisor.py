@@ -59,6 +59,8 @@ from llamaswap.planning.events import (
     TicketId,
     Unload,
 )
+from llamaswap.planning.leaving import Leaving
+from llamaswap.planning.planner import Planner
 from llamaswap.planning.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -149,6 +151,7 @@ class Supervisor:
     """Told why each swap begins, and why one does not begin yet."""
 
     _scheduler: Scheduler = field(init=False)
+    _planner: Planner = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -179,6 +182,7 @@ class Supervisor:
         self._ids = count(1).__next__
         self._runs = count(1).__next__
         self._scheduler = scheduler_for(self.config)
+        self._planner = planner_for(self.config)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -227,6 +231,11 @@ class Supervisor:
             return None
         return self._lease_of(upstream)
 
+    def state(self, model: str) -> ProcessState | None:
+        """Where `model` is in its life. See `LeaseSource`."""
+        upstream = self._upstreams.get(model)
+        return None if upstream is None else upstream.state
+
     # --- what api/ sees ---------------------------------------------------------------------------
 
     def states(self) -> Mapping[str, ProcessState]:
@@ -236,7 +245,7 @@ class Supervisor:
     def displaced_by(self, model: str) -> tuple[str, ...]:
         """Who would have to go for `model`, as things are now. Others may decide meanwhile."""
         running = sorted(name for name, state in self.states().items() if state.resident)
-        return planner_for(self.config).evict(model, running)
+        return self._planner.evict(model, running)
 
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
@@ -327,8 +336,7 @@ class Supervisor:
             case _Reconfigure(config=config, done=done):
                 self._replace(config, done)
             case _Adopt(config=config, done=done):
-                rules, planner = rules_for(config), planner_for(config)
-                self._apply(self._scheduler.reconfigure(rules, planner, now))
+                self._apply(self._scheduler.reconfigure(rules_for(config), self._planner, now))
                 done.set()
             case _:
                 self._apply(self._scheduler.handle(message, now))
@@ -481,6 +489,7 @@ class Supervisor:
 
     def _replace(self, config: Config, done: trio.Event) -> None:
         """Compare model by model; keep what did not change, retire the rest."""
+        before, known_before = self._planner, self.config.models
         self.config = config
         self._generation += 1
         predecessors: dict[str, Upstream | None] = {}
@@ -499,6 +508,9 @@ class Supervisor:
                 predecessor = predecessors.pop(model, None) or self._last_retired(model)
                 self._upstreams[model] = self._new_upstream(description, predecessor)
                 self._state_changed(model, self._upstreams[model].state)
+        self._planner = planner_for(config)
+        if any(upstream.has_process for upstream in self._retired):
+            self._planner = Leaving(self._planner, config.models, before, known_before)
         # behind the state changes: nobody may be granted to a process that is about to stop
         self._post(_Adopt(config, done))
 

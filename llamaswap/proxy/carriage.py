@@ -51,6 +51,8 @@ class Carriage:
     """What idle connections are shared by."""
     connect: Callable[[], Awaitable[Wire]]
     limits: Timeouts
+    dress: Callable[[Headers], Headers] | None = None
+    """What becomes of the request's headers for a destination that is no local model."""
     in_step: bool = field(default=True, init=False)
     """Whether the upstream has got the whole request."""
 
@@ -67,6 +69,8 @@ class Carriage:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
         if self._expects(body):
             headers.append((b"Expect", b"100-continue"))
+        if self.dress is not None:
+            headers = self.dress(headers)
         request = render_head(start, headers)
         pool = exchange.site.pool
         wire = pool.take(self.run)

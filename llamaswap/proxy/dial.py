@@ -1,45 +1,90 @@
-"""Open a connection to an upstream or a peer within the limits it has. Source: http-api §3.5."""
+"""Open a connection to an upstream or a peer within the limits it has, through a proxy if need be.
+
+Source: http-api §3.1, §3.5.
+"""
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
+import sys
 from functools import lru_cache
 
 import trio
 
 from llamaswap.config.schema import Timeouts
 from llamaswap.nursery.endpoint import Endpoint
+from llamaswap.proxy.environment import ProxyServer
 from llamaswap.proxy.wire import SocketWire, StreamWire, Wire, tune_tcp
 
 LOOPBACK = ("127.0.0.1", "::1")
 HELD_FROM_UPSTREAM = 64 * 1024
 """Bytes of an answer that the kernel holds for us while a client reads slowly, on this machine,
 where more buys no speed. A peer far away keeps the system's own sizes, which grow with the way."""
+ANSWER_LIMIT = 8192
+"""Bytes of a proxy's answer to CONNECT."""
 
 
 class Unreachable(Exception):
     """No connection came about. The text says with what and why, for the user."""
 
 
-async def dial(endpoint: Endpoint, limits: Timeouts) -> Wire:
+async def dial(endpoint: Endpoint, limits: Timeouts, via: ProxyServer | None = None) -> Wire:
     """Connect, and shake hands if the endpoint wants TLS. Raises Unreachable.
 
-    Needs at most `connect` seconds, and `tlsHandshake` seconds more; 0: no limit of ours.
+    `via`: a proxy to go through. Needs at most `connect` seconds, and `tlsHandshake` seconds more;
+    0: no limit of ours.
     """
+    whom = endpoint.authority if via is None else via.authority
+    if via is not None and via.fault:
+        raise Unreachable(via.fault)
     try:
         with trio.fail_after(limits.connect or 1e9):
-            sock = await _connect(endpoint.host, endpoint.port)
+            if via is None:
+                sock = await _connect(endpoint.host, endpoint.port)
+            else:
+                sock = await _connect(via.host, via.port)
+                if endpoint.scheme == "https":
+                    await _open_tunnel(sock, endpoint, via)
     except trio.TooSlowError as exc:
         raise Unreachable(
-            f"{endpoint.authority} did not accept the connection within {limits.connect} s"
+            f"{whom} did not accept the connection within {limits.connect} s"
         ) from exc
     except OSError as exc:
-        raise Unreachable(f"cannot connect to {endpoint.authority}: {_reason(exc)}") from exc
+        raise Unreachable(f"cannot connect to {whom}: {_reason(exc)}") from exc
     tune_tcp(sock, limits.keepalive)
     if endpoint.scheme != "https":
         return SocketWire(sock, endpoint.host)
     return await shake_hands(sock, endpoint, limits)
+
+
+async def _open_tunnel(sock: socket.socket, endpoint: Endpoint, via: ProxyServer) -> None:
+    """Ask a proxy for a tunnel; close the socket if there is none.
+
+    Raises Unreachable if it refuses, OSError if it is gone.
+    """
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    target = f"{host}:{endpoint.port}".encode("idna")
+    request = b"CONNECT %b HTTP/1.1\r\nHost: %b\r\n" % (target, target)
+    if via.authorization:
+        request += b"Proxy-Authorization: " + via.authorization + b"\r\n"
+    wire, answer = SocketWire(sock), b""
+    sock.setblocking(False)
+    try:
+        await wire.send_all(request + b"\r\n")
+        # TLS is the client's turn to speak, so nothing follows the answer
+        while b"\r\n\r\n" not in answer and len(answer) < ANSWER_LIMIT:
+            more = await wire.recv()
+            if not more:
+                break
+            answer += more
+        line = answer.partition(b"\r\n")[0].decode("latin-1")
+        if line.split(" ")[1:2] != ["200"]:
+            raise Unreachable(f"the proxy {via.authority} answered {line!r} to CONNECT")
+    except BaseException:
+        wire.close()
+        raise
 
 
 async def shake_hands(sock: socket.socket, endpoint: Endpoint, limits: Timeouts) -> Wire:
@@ -99,11 +144,19 @@ async def _connect_here(address: str, port: int) -> socket.socket:
     return socket.socket(fileno=sock.detach())
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: OSError, platform: str = sys.platform) -> str:
     """What the system said, without trio's wrapping of several attempts."""
+    causes: tuple[BaseException, ...] = (error.__cause__ or error,)
     if isinstance(error.__cause__, ExceptionGroup):
-        return "; ".join(dict.fromkeys(str(exc) for exc in error.__cause__.exceptions))
-    return str(error.__cause__ or error)
+        causes = error.__cause__.exceptions
+    text = "; ".join(dict.fromkeys(map(str, causes)))
+    unreachable = any(getattr(exc, "errno", None) == errno.EHOSTUNREACH for exc in causes)
+    if platform == "darwin" and unreachable:
+        text += (
+            "; macOS lets programs reach the local network only with permission: see "
+            "Privacy & Security, Local Network, in the system's settings"
+        )
+    return text
 
 
 @lru_cache(maxsize=1)

@@ -232,8 +232,11 @@ async def _requests(site: Site, wire: Wire, scope: trio.CancelScope) -> None:
         except ProtocolViolation as exc:
             await _refuse(wire, exc)
             return
-        if not await Exchange(site, wire, head, body, scope).run() or site.draining:
+        exchange = Exchange(site, wire, head, body, scope)
+        del body  # an upload must not stay in memory while the connection idles
+        if not await exchange.run() or site.draining:
             return
+        del exchange
 
 
 async def _read_head(site: Site, wire: Wire, buffer: bytearray) -> RequestHead | None:

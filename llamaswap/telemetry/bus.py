@@ -80,6 +80,14 @@ class DecisionMade(BusEvent):
 
 
 @frozen
+class ProfileChanged(BusEvent):
+    """The active profile is `active` now; None: none is. Source: http-api §6.1."""
+
+    newest_only: ClassVar[bool] = True
+    active: str | None
+
+
+@frozen
 class Overflowed(BusEvent):
     """The subscriber missed events: all that waited is gone, later events follow."""
 
