@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.processes import fake_command, settled
+from tests.integration.processes import fake_command, free_port, settled
 from tests.integration.program import Program, started, write
 from tests.integration.scripted import STATS, lact_answers, lact_daemon
 
-MODELS = f"models:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
+MODELS = f"startPort: {free_port()}\nmodels:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
 NO_GPUS = {"LACT_DAEMON_SOCKET_PATH": "", "PATH": "/usr/bin:/bin"}
 
 

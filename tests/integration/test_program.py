@@ -331,6 +331,24 @@ async def test_https_with_a_certificate(tmp_path: Path) -> None:
         assert (await program.http.get("/health")).text == "OK"
 
 
+async def test_an_ignored_websocket_does_not_hold_the_ttl(tmp_path: Path) -> None:
+    text = one_model(more="ttl: 1\n    compat: {ignoreWebsockets: true}")
+    async with started("-config", write(tmp_path / "c.yaml", text)) as program:
+        assert (await program.chat("m")).status_code == 200
+        host, port = program.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(
+                b"GET /upstream/m/socket HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+            )
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+            with trio.fail_after(20):
+                while await stream.receive_some():  # the unloaded model's end cuts the socket
+                    pass
+                while await program.running() != {}:
+                    await trio.sleep(0.02)
+
+
 async def test_keys_guard_everything_but_health(tmp_path: Path) -> None:
     text = one_model() + "apiKeys: [secret]\n"
     async with started("-config", write(tmp_path / "c.yaml", text)) as program:
