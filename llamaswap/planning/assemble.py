@@ -7,12 +7,15 @@ from collections.abc import Mapping
 from llamaswap.config.schema import Config
 from llamaswap.planning.fifo import Fifo
 from llamaswap.planning.groups import Groups
+from llamaswap.planning.matrix import Matrix
 from llamaswap.planning.planner import Planner
 from llamaswap.planning.scheduler import ModelRules, Scheduler
 
 
 def planner_for(config: Config) -> Planner:
     """The swap planner that `routing.router.use` names."""
+    if config.routing.matrix is not None:
+        return Matrix(config.routing.matrix)
     return Groups(config.routing.groups)
 
 

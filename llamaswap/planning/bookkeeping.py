@@ -343,6 +343,9 @@ class Bookkeeping(ABC):
         self._effects.append(Grant(request.ticket))
 
     def _start_job(self, model: str, evict: tuple[str, ...], reason: str) -> Job:
+        explained = self.planner.explain(model, self._running_set(), evict)
+        if explained:
+            reason = f"{reason}; {explained}"
         job = Job(JobId(next(self._job_ids)), model, evict, self._now)
         self._jobs[job.target] = job
         self._forget_running()
