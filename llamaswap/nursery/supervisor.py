@@ -33,7 +33,8 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
-from llamaswap.planning.assemble import planner_for, rules_for, scheduler_for
+from llamaswap.planning.assemble import scheduler_for
+from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.events import (
     Admit,
     Arrived,
@@ -58,7 +59,6 @@ from llamaswap.planning.events import (
     TicketId,
     Unload,
 )
-from llamaswap.planning.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +137,7 @@ class Supervisor:
     on_decision: DecisionListener = lambda decision: None
     """Told why each swap begins, and why one does not begin yet."""
 
-    _scheduler: Scheduler = field(init=False)
+    _scheduler: Bookkeeping = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -464,7 +464,9 @@ class Supervisor:
                 predecessor = predecessors.pop(model, None) or self._last_retired(model)
                 self._upstreams[model] = self._new_upstream(description, predecessor)
                 self._state_changed(model, self._upstreams[model].state)
-        self._apply(self._scheduler.reconfigure(rules_for(config), planner_for(config), now))
+        before = self._scheduler
+        self._scheduler = scheduler_for(config, before.costs)
+        self._apply(self._scheduler.take_over(before, now))
 
     def _last_retired(self, model: str) -> Upstream | None:
         """A model that was removed and came back waits for what it was before."""
