@@ -18,9 +18,11 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
+from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.loghub import LogHub
@@ -45,7 +47,9 @@ class Surroundings:
     models: ModelsView
     current_config: Callable[[], Config]
     hub: LogHub
+    live: LiveConfig
     decisions: Decisions
+    profile: ActiveProfile
 
     @property
     def config(self) -> Config:
@@ -82,26 +86,40 @@ def create_app(
     models: ModelsView,
     config: Callable[[], Config],
     hub: LogHub,
+    live: LiveConfig,
     decisions: Decisions,
+    profile: ActiveProfile,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
-        decisions as decisions_routes,
-    )
-    from llamaswap.api import (
+        configuration,
         health,
         listings,
         logs,
         pages,
+        profiles,
         unload,
+    )
+    from llamaswap.api import (
+        decisions as decision_routes,
     )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, decisions)
-    for family in (decisions_routes, health, listings, logs, pages, unload):
+    around = Surroundings(models, config, hub, live, decisions, profile)
+    families = (
+        configuration,
+        decision_routes,
+        health,
+        listings,
+        logs,
+        pages,
+        profiles,
+        unload,
+    )
+    for family in families:
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 import trio
 from attrs import define, field, frozen
 
+from llamaswap.config.diff import same_process
 from llamaswap.config.schema import Config, Model
 from llamaswap.errors import (
     LlamaswapError,
@@ -33,7 +34,7 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
-from llamaswap.planning.assemble import scheduler_for
+from llamaswap.planning.assemble import planner_for, scheduler_for
 from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.events import (
     Admit,
@@ -59,6 +60,8 @@ from llamaswap.planning.events import (
     TicketId,
     Unload,
 )
+from llamaswap.planning.leaving import Leaving
+from llamaswap.planning.planner import Planner
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +97,15 @@ class _Reconfigure:
     done: trio.Event
 
 
-_Message: TypeAlias = Event | _UnloadCall | _Reconfigure
+@frozen
+class _Adopt:
+    """The second half of it: the upstreams are replaced, now the scheduler may decide anew."""
+
+    config: Config
+    done: trio.Event
+
+
+_Message: TypeAlias = Event | _UnloadCall | _Reconfigure | _Adopt
 
 
 @define(eq=False)
@@ -105,6 +116,8 @@ class _Ticket:
     observer: WaitObserver | None
     decided: bool = False
     error: LlamaswapError | None = None
+    generation: int = 0
+    """Of the configuration it was granted under."""
     bell: trio.Event | None = None
     """Made only for a request that has to wait."""
 
@@ -138,6 +151,7 @@ class Supervisor:
     """Told why each swap begins, and why one does not begin yet."""
 
     _scheduler: Bookkeeping = field(init=False)
+    _planner: Planner = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -153,6 +167,8 @@ class Supervisor:
     _ids: Callable[[], int] = field(init=False)
     _runs: Callable[[], int] = field(init=False)
     _closing: bool = False
+    _generation: int = 0
+    """Counts the configurations."""
     _bell: trio.Event = field(factory=trio.Event)
     _wakeup: float = math.inf
     _queued: int = 0
@@ -165,7 +181,8 @@ class Supervisor:
         self._send, self._receive = trio.open_memory_channel[_Message](math.inf)
         self._ids = count(1).__next__
         self._runs = count(1).__next__
-        self._scheduler = scheduler_for(self.config)
+        self._planner = planner_for(self.config)
+        self._scheduler = scheduler_for(self.config, self._planner)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -214,11 +231,21 @@ class Supervisor:
             return None
         return self._lease_of(upstream)
 
+    def state(self, model: str) -> ProcessState | None:
+        """Where `model` is in its life. See `LeaseSource`."""
+        upstream = self._upstreams.get(model)
+        return None if upstream is None else upstream.state
+
     # --- what api/ sees ---------------------------------------------------------------------------
 
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now. For display; decisions are taken elsewhere."""
         return {model: upstream.state for model, upstream in self._upstreams.items()}
+
+    def displaced_by(self, model: str) -> tuple[str, ...]:
+        """Who would have to go for `model`, as things are now. Others may decide meanwhile."""
+        running = sorted(name for name, state in self.states().items() if state.resident)
+        return self._planner.evict(model, running)
 
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
@@ -239,8 +266,9 @@ class Supervisor:
     async def reconfigure(self, config: Config) -> None:
         """Take a new, checked configuration; return when it decides about new requests.
 
-        Unchanged models keep everything. Changed and removed ones drain for at most 30 s, stop, and
-        only then may a successor start. Requests that wait are decided again.
+        A model keeps its process unless what that was started with changed. Changed and removed
+        ones drain for at most 30 s, stop, and only then may a successor start, or any other model
+        at their address. Requests that wait are decided again.
         """
         done = trio.Event()
         if self._closing or not self._post(_Reconfigure(config, done)):
@@ -306,7 +334,11 @@ class Supervisor:
                 self._apply(self._scheduler.handle(Unload(models), now))
                 reply.send_nowait(runs)
             case _Reconfigure(config=config, done=done):
-                self._replace(config, now)
+                self._replace(config, done)
+            case _Adopt(config=config, done=done):
+                before = self._scheduler
+                self._scheduler = scheduler_for(config, self._planner, before.costs)
+                self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
                 self._apply(self._scheduler.handle(message, now))
@@ -317,6 +349,7 @@ class Supervisor:
             match effect:
                 case Grant(ticket=ticket):
                     if (waiting := self._tickets.get(ticket)) is not None:
+                        waiting.generation = self._generation
                         waiting.decide()
                 case Admit(ticket=ticket):
                     waiting = self._tickets.get(ticket)
@@ -372,6 +405,7 @@ class Supervisor:
             upstream = self._upstreams.get(target)
             if upstream is None:
                 raise ModelUnknown(f"model {target} was removed from the configuration")
+            await self._wait_for_address(upstream)
             try:
                 await upstream.ensure_ready()
             except (UpstreamError, ShuttingDown):
@@ -379,6 +413,15 @@ class Supervisor:
                     raise
             if self._upstreams.get(target) is upstream:
                 return
+
+    async def _wait_for_address(self, upstream: Upstream) -> None:
+        """Let what a reload replaced be gone from the address before anything starts there.
+
+        Until then its health check would be answered by the old process.
+        """
+        for other in list(self._retired):
+            if other.shares_address(upstream) and other.has_process:
+                await other.wait_over()
 
     async def _evict(self, models: Sequence[str]) -> None:
         if not models:
@@ -446,13 +489,16 @@ class Supervisor:
         self.on_state(model, old, state)
         self._post(StateChanged(model, state))
 
-    def _replace(self, config: Config, now: float) -> None:
+    def _replace(self, config: Config, done: trio.Event) -> None:
         """Compare model by model; keep what did not change, retire the rest."""
+        before, known_before = self._planner, self.config.models
         self.config = config
+        self._generation += 1
         predecessors: dict[str, Upstream | None] = {}
         for model, upstream in list(self._upstreams.items()):
-            if config.models.get(model) == upstream.model:
-                upstream.start_timeout = float(config.health_check_timeout)
+            description = config.models.get(model)
+            if description is not None and same_process(upstream.model, description):
+                upstream.adjust(description, float(config.health_check_timeout))
                 continue
             del self._upstreams[model]
             # one that never got to start hands on whom it waited for
@@ -464,9 +510,11 @@ class Supervisor:
                 predecessor = predecessors.pop(model, None) or self._last_retired(model)
                 self._upstreams[model] = self._new_upstream(description, predecessor)
                 self._state_changed(model, self._upstreams[model].state)
-        before = self._scheduler
-        self._scheduler = scheduler_for(config, before.costs)
-        self._apply(self._scheduler.take_over(before, now))
+        self._planner = planner_for(config)
+        if any(upstream.has_process for upstream in self._retired):
+            self._planner = Leaving(self._planner, config.models, before, known_before)
+        # behind the state changes: nobody may be granted to a process that is about to stop
+        self._post(_Adopt(config, done))
 
     def _last_retired(self, model: str) -> Upstream | None:
         """A model that was removed and came back waits for what it was before."""
@@ -509,10 +557,16 @@ class Supervisor:
         self._turn()
         return ticket
 
+    def is_outdated(self, waiting: _Ticket) -> bool:
+        """Whether a reload came between the grant and its use."""
+        return waiting.generation != self._generation
+
     def hold(self, ticket: TicketId, model: str) -> tuple[Upstream, Lease]:
-        """Tie a granted ticket to the process that serves it. Raises UpstreamGone."""
+        """Tie a granted ticket to the process that serves it. Raises UpstreamGone, ModelUnknown."""
         upstream = self._upstreams.get(model)
-        if upstream is None or upstream.state is not ProcessState.READY:
+        if upstream is None:
+            raise ModelUnknown(f"model {model} was removed from the configuration")
+        if upstream.state is not ProcessState.READY:
             raise UpstreamGone(f"[{model}] process is not ready")
         self._held[upstream].add(ticket)
         return upstream, self._lease_of(upstream)
@@ -560,19 +614,25 @@ class _Waiting:
     _upstream: Upstream | None = None
 
     async def __aenter__(self) -> Lease:
-        waiting = _Ticket(self._model, self._observer)
-        self._ticket = self._supervisor.enqueue(waiting)
-        try:
-            if not waiting.decided:
-                waiting.bell = trio.Event()
-                await waiting.bell.wait()
-            if waiting.error is not None:
-                raise copy(waiting.error)  # each waiter gets its own, with its own traceback
-            self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
-        except BaseException:
-            self._supervisor.release(self._ticket, None)
-            raise
-        return lease
+        while True:
+            waiting = _Ticket(self._model, self._observer)
+            self._ticket = self._supervisor.enqueue(waiting)
+            try:
+                if not waiting.decided:
+                    waiting.bell = trio.Event()
+                    await waiting.bell.wait()
+                if waiting.error is not None:
+                    raise copy(waiting.error)  # each waiter gets its own, with its own traceback
+                self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
+            except UpstreamGone:
+                self._supervisor.release(self._ticket, None)
+                if not self._supervisor.is_outdated(waiting):
+                    raise
+            except BaseException:
+                self._supervisor.release(self._ticket, None)
+                raise
+            else:
+                return lease
 
     async def __aexit__(
         self,

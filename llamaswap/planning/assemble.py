@@ -43,15 +43,21 @@ def expected_for(config: Config) -> Mapping[str, Expected]:
     return {model.id: _expected(model) for model in config.models.values()}
 
 
-def scheduler_for(config: Config, costs: Costs | None = None) -> Bookkeeping:
-    """The scheduler that `routing.scheduler.use` names, empty."""
+def scheduler_for(
+    config: Config, planner: Planner | None = None, costs: Costs | None = None
+) -> Bookkeeping:
+    """The scheduler that `routing.scheduler.use` names, empty.
+
+    `planner` None: the one of `config`; `costs` None: nothing was learned yet.
+    """
     routing = config.routing
+    planner = planner if planner is not None else planner_for(config)
     costs = costs if costs is not None else Costs(expected_for(config))
     if routing.scheduler == "batch":
         batch = routing.batch
         return Batch(
             rules=rules_for(config),
-            planner=planner_for(config),
+            planner=planner,
             costs=costs,
             max_wait=batch.max_wait,
             max_queue=batch.max_queue,
@@ -60,7 +66,7 @@ def scheduler_for(config: Config, costs: Costs | None = None) -> Bookkeeping:
         )
     return Fifo(
         rules=rules_for(config),
-        planner=planner_for(config),
+        planner=planner,
         costs=costs,
         max_wait=routing.fifo.max_wait,
     )
