@@ -20,6 +20,7 @@ from llamaswap.planning.scheduler import ModelRules
 
 PUBLISH_EVERY = 0.5  # seconds between two looks at the places of those who wait
 RARE = 1 / 3600  # requests per second that even a forgotten model is taken to get
+INSTANT = 0.001  # seconds that even what was measured as nothing is taken to last
 SHORT_HOLD = 1.0  # seconds at most that a model is kept for which hardly anybody asks
 
 
@@ -181,8 +182,7 @@ class Batch(Bookkeeping):
 
     def _on_tick(self) -> None:
         self._stop_expired()
-        if self._lines:
-            self._decide()
+        self._decide()  # also forgets a wake-up for somebody who is gone
         if self._now >= self._publish_at:
             self._publish()
 
@@ -268,7 +268,7 @@ class Batch(Bookkeeping):
         """Priority first, then most waiting relieved per second. Source: scheduling §2 rule 6."""
         line = self._lines[model]
         backlog = len(line) * self.costs.service(model) / max(self._window(model), 1)
-        gain = line.age(self._now) / (self.costs.load(model) + backlog)
+        gain = line.age(self._now) / (self.costs.load(model) + backlog + INSTANT)
         return (-line.priority, -gain, line.requests[0].order)
 
     def _watch_age(self, model: str) -> None:
