@@ -24,6 +24,7 @@ from llamaswap.errors import (
     LlamaswapError,
     ModelNotLoaded,
     ModelUnknown,
+    RequestCancelled,
     UpstreamGone,
 )
 from llamaswap.nursery.lease import Lease
@@ -47,10 +48,11 @@ from llamaswap.proxy.resolve import (
     split_upstream_path,
     upstream_redirect,
 )
-from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
+from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path, observed
 from llamaswap.proxy.site import Site
 from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observation, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ CONTROL_IDLE = 30
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
+LAST_WORD = 2.0
+"""Seconds to tell a client that an operator cancelled its request."""
 
 
 class MethodNotAllowed(LlamaswapError):
@@ -91,6 +95,8 @@ class Exchange:
     sent: int = 0
     keep_alive: bool = True
     began: float = field(factory=monotonic)
+    watch: Observation | None = None
+    """Set once a request that is observed has named a model."""
 
     def client_descriptor(self) -> int:
         """The client's socket; negative: closed."""
@@ -101,16 +107,23 @@ class Exchange:
         self.keep_alive = self.head.keep_alive and not self.site.draining
         self.site.begin(self)
         finished = False
+        outcome, error = Outcome.LEFT, None
         try:
             await self._answer()
-            finished = True
+            finished, outcome = True, Outcome.COMPLETE
         except LlamaswapError as exc:
+            outcome, error = Outcome.CUT if self.status else Outcome.REFUSED, exc
             finished = await self._send_error(exc)
         except (ConnectionError, OSError) as exc:
             logger.debug("client is gone: %s", exc)
         except UpstreamViolation as exc:
+            outcome, error = Outcome.CUT, BadGateway(str(exc))
             logger.info("response of %s cut: %s", self.path, exc)
         finally:
+            # not in an `except`: connecting, trio 0.35 wraps its Cancelled in a group
+            if self.watch is not None:
+                await self._say_cancelled(self.watch)
+                self.watch.finish(outcome, error)
             self.site.end(self)
             self._report()
         return finished and self.keep_alive
@@ -159,6 +172,7 @@ class Exchange:
 
     async def _infer(self, route: Route, name: str, raw_path: str) -> None:
         """Dispatch by model name."""
+        self._observe(name, self.path, row=route.row)
         model = resolve(self.site.config, name)
         description = self.site.config.models[model]
         body = self.body
@@ -182,6 +196,9 @@ class Exchange:
             await self._redirect(status, upstream_redirect(tail.written, self.query))
             return
         decoded = unquote(tail.raw)
+        watched = observed(self.head.method, decoded)
+        if watched is not None:
+            self._observe(tail.model, decoded, row=watched.row)
         ignored = any(p.search(decoded) for p in _patterns(self.site.config.ignore_paths))
         if ignored and self.site.leases.ready_lease(tail.model) is None:
             raise ModelNotLoaded(
@@ -215,6 +232,33 @@ class Exchange:
         async with self.site.leases.lease(model) as lease:
             await self._carry(lease, raw_path, self.query, self.body, readable=False)
 
+    # --- being observed ---------------------------------------------------------------------------
+
+    def _observe(self, name: str, path: str, *, row: bool) -> None:
+        """Tell the observer that this request has named a model."""
+        observer = self.site.observer
+        if observer is not None:
+            self.watch = Observation(
+                observer,
+                name,
+                path,
+                self.head.method,
+                self.head.fields,
+                self._client_address(),
+                self.scope,
+                row,
+                began=self.began,
+            )
+            observer.begin(self.watch)
+
+    async def _say_cancelled(self, watch: Observation) -> None:
+        """Answer a request that an operator cancelled, if nothing was sent; its client is there."""
+        if not watch.cancelled or self.status:
+            return
+        self.keep_alive = False  # the connection's scope is cancelled for good
+        with trio.move_on_after(LAST_WORD, shield=True):
+            await self._send_error(RequestCancelled(f"request {watch.id} was cancelled"))
+
     # --- carrying ---------------------------------------------------------------------------------
 
     async def _carry(
@@ -222,6 +266,9 @@ class Exchange:
     ) -> None:
         """Send the request to a leased upstream and its answer to the client."""
         endpoint, limits = lease.endpoint, lease.timeouts
+        if self.watch is not None:
+            self.watch.granted(lease.run, lease.model)
+            self.watch.asked(unquote(path), body)
         start = f"{self.head.method} {endpoint.target(path, query)} HTTP/1.1".encode("ascii")
 
         async def connect() -> Wire:
@@ -300,6 +347,9 @@ class Exchange:
             body = b""
         await self.client.send_all(render_head(status_line(status), headers) + body)
         self.sent += len(body)
+        if self.watch is not None:
+            self.watch.head(status, headers, framed=False)
+            self.watch.take(body)
 
     def _cors(self) -> Headers:
         """The answer to every OPTIONS request. Source: http-api §1.3."""

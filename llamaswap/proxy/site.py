@@ -14,6 +14,7 @@ from llamaswap.proxy.pool import Pool
 from llamaswap.proxy.pump import Pump
 from llamaswap.proxy.wire import Wire
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observer
 
 
 class Ongoing(Protocol):
@@ -36,6 +37,8 @@ class Site:
     """Path of the control plane's Unix socket."""
     on_finished: Callable[[AccessRecord], None] | None = None
     """Called once per exchange, after its last byte; must return at once."""
+    observer: Observer | None = None
+    """Told of every request that names a model. None: nobody keeps books."""
     pool: Pool = field(factory=Pool)
     pump: Pump = field(factory=Pump)
     ongoing: set[Ongoing] = field(factory=set)
