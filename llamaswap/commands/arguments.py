@@ -19,6 +19,10 @@ DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ms|s|m|h)")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+class HelpWanted(Exception):
+    """The command line asks for an explanation of the command."""
+
+
 @frozen
 class Flag:
     """One flag of a command."""
@@ -116,6 +120,7 @@ class Line:
         Raises:
             UsageError: unknown flag, missing value, a boolean that is none, too few or too many
                 arguments.
+            HelpWanted: `-h` or `-help`; holds the text.
         """
         values = {flag.name: self._default(flag, environ) for flag in self.flags}
         words: list[str] = []
@@ -130,6 +135,8 @@ class Line:
                 continue
             name, equals, value = word.removeprefix("-").removeprefix("-").partition("=")
             flag = self._by_name.get(name)
+            if flag is None and name in ("h", "help"):
+                raise HelpWanted(self.usage())
             if flag is None:
                 raise UsageError(f"there is no flag {word.partition('=')[0]}")
             if not flag.value:

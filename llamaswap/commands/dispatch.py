@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
 
+from llamaswap.commands.arguments import HelpWanted
 from llamaswap.commands.table import COMMANDS
 from llamaswap.errors import LlamaswapError
 from llamaswap.flags import UsageError
@@ -34,6 +35,9 @@ def run_command(word: str, arguments: Sequence[str]) -> int:
         return 2
     try:
         return int(command_module(word).run(arguments))
+    except HelpWanted as wish:
+        print(wish, end="")
+        return 0
     except UsageError as exc:
         _say(f"llamaswap {word}: {exc} (python -m llamaswap help {word})")
         return 2

@@ -37,11 +37,13 @@ class Route:
     row: bool = False
     loading: bool = False
     """Whether a loading-state stream may precede the answer."""
+    changes: bool = False
+    """Whether a request changes something here, so that no foreign web page may send it."""
 
     @property
     def allow(self) -> tuple[str, ...]:
         """Methods that are answered: GET routes answer HEAD too, unless they have an effect."""
-        if "GET" in self.methods and self.path != "/unload":
+        if "GET" in self.methods and not self.changes:
             return (*self.methods, "HEAD")
         return self.methods
 
@@ -50,8 +52,8 @@ def _post(path: str, *, strip: str = "", loading: bool = False) -> Route:
     return Route(("POST",), path, Rule.BODY, strip=strip, row=True, loading=loading)
 
 
-def _control(method: str, path: str, *, auth: bool = True) -> Route:
-    return Route((method,), path, Rule.CONTROL, auth=auth)
+def _control(method: str, path: str, *, auth: bool = True, changes: bool = False) -> Route:
+    return Route((method,), path, Rule.CONTROL, auth=auth, changes=changes or method != "GET")
 
 
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -107,7 +109,7 @@ MANAGEMENT = (
     _control("GET", "/v1/models"),
     _control("GET", "/models"),
     _control("GET", "/running"),
-    _control("GET", "/unload"),
+    _control("GET", "/unload", changes=True),
     _control("POST", "/api/models/unload"),
     _control("POST", "/api/models/unload/…"),
     _control("GET", "/api/profiles"),

@@ -80,7 +80,7 @@ class Observation:
 
     observer: Observer = field(repr=False)
     model: str
-    """The name as asked for, until it is resolved."""
+    """Real id of a local model; for a peer or an unknown model the name as asked for."""
     path: str
     """As received, without query; below `/upstream/<model>` the tail."""
     method: str
@@ -90,6 +90,8 @@ class Observation:
     scope: trio.CancelScope = field(repr=False)
     row: bool
     """Whether a row of activity is written."""
+    local: bool
+    """Whether a model of ours is meant, not a peer's or nobody's."""
     id: int = 0
     """Given by the observer."""
     metadata: dict[str, str] = field(factory=dict)
@@ -117,17 +119,16 @@ class Observation:
     cancelled: bool = False
     _unfolded: int = 0
 
-    def granted(self, run: int, model: str) -> None:
-        """The model is held: the request goes to this run of its process."""
+    def granted(self, run: int, path: str, body: bytes | bytearray) -> None:
+        """The model is held: this path and body go to this run of its process, or to a peer.
+
+        The body is not changed any more.
+        """
         self.granted_at = time.monotonic()
         self.run = run
-        self.model = model
-        self.observer.changed(self)
-
-    def asked(self, path: str, body: bytes | bytearray) -> None:
-        """This path and body go upstream; the body is not changed any more."""
         self.sent_path = path
         self.request_body = body
+        self.observer.changed(self)
 
     def head(self, status: int, fields: Headers, *, framed: bool) -> None:
         """The response head went out."""

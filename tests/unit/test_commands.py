@@ -93,6 +93,14 @@ def test_every_command_can_be_run_and_explained(
     assert word in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["-h", "-help", "--help"])
+def test_help_is_a_flag_too(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", flag]) == 0
+    shown = capsys.readouterr().out
+    assert "Usage: python -m llamaswap status [flags]" in shown
+    assert "LLAMASWAP_URL" in shown
+
+
 def test_help_lists_every_command_and_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help"]) == 0
     shown = capsys.readouterr().out
