@@ -247,6 +247,14 @@ class Supervisor:
         running = sorted(name for name, state in self.states().items() if state.resident)
         return self._planner.evict(model, running)
 
+    def leaders(self) -> Mapping[int, str]:
+        """The model of every process that runs now, by the process's id. For display."""
+        return {
+            upstream.pid: upstream.model.id
+            for upstream in {*self._upstreams.values(), *self._retired}
+            if upstream.pid is not None
+        }
+
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
 
