@@ -106,6 +106,8 @@ class Program:
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
             self._log_settings = settings
+            for warning in self.loaded.warnings:
+                logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
