@@ -44,7 +44,7 @@ from llamaswap.reload import Load, Reloader
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
-from llamaswap.telemetry.hardware.detect import HardwareReport
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor

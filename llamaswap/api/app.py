@@ -25,7 +25,7 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.decisions import Decisions
-from llamaswap.telemetry.hardware.detect import HardwareReport
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 

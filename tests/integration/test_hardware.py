@@ -10,8 +10,10 @@ import pytest
 import trio
 
 from llamaswap.telemetry.hardware import detect as detection
-from llamaswap.telemetry.hardware.detect import HardwareReport, HardwareUnknown, detect
+from llamaswap.telemetry.hardware import once
+from llamaswap.telemetry.hardware.detect import detect
 from llamaswap.telemetry.hardware.machine import Environment
+from llamaswap.telemetry.hardware.once import HardwareReport, HardwareUnknown
 from tests.integration import scripted
 from tests.integration.processes import settled
 from tests.integration.program import started, write
@@ -153,7 +155,7 @@ async def test_a_machine_that_makes_no_sense_is_said_and_answered_for_ever(
 async def test_whoever_asks_early_waits_and_the_budget_is_kept(
     root: Path, path: Path, monkeypatch: pytest.MonkeyPatch, nursery: trio.Nursery
 ) -> None:
-    monkeypatch.setattr(detection, "BUDGET", 0.3)
+    monkeypatch.setattr(once, "BUDGET", 0.3)
     scripted.tool(path, "systemd-detect-virt", "time.sleep(60)")
     report = HardwareReport(root)
     nursery.start_soon(report.run)
