@@ -47,6 +47,7 @@ from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 from llamaswap.telemetry.stdout import copy_to_stdout
 
 logger = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Program:
     """Around the preloading under way; the next reload begins another."""
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
+    _monitor: Monitor = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _service: ServiceManager = field(init=False)
@@ -105,6 +107,8 @@ class Program:
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
             self._log_settings = settings
+            for warning in self.loaded.warnings:
+                logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
@@ -124,6 +128,7 @@ class Program:
         self._site = Site(
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
+        self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
             signals_wanted.append(SIGHUP)
@@ -137,12 +142,14 @@ class Program:
                     live=self._live,
                     decisions=self._decisions,
                     profile=profile,
+                    monitor=self._monitor,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._monitor.run, name="performance monitor")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
                 nursery.start_soon(self._backstop)
@@ -213,6 +220,7 @@ class Program:
         self._hub.mode = config.log_to_stdout
         self._hub.keep_models(config.models)
         self._log_settings.apply(config.log_level, config.log_time_format)
+        self._monitor.apply(config.performance)
         again = partial(
             self._preloader.after_reload, config.preload, before.preload, compare(before, config)
         )

@@ -69,10 +69,10 @@ def _start(options: Options) -> int:
     if checking:
         from llamaswap.config.report import printable, summary
 
+        for warning in loaded.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         print(printable(loaded.config) if options.print_config else summary(loaded))
         return 0
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     # from here on the program starts; what only a start needs is imported only now
     import trio
 

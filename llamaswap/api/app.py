@@ -26,6 +26,7 @@ from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 
 
 class ModelsView(Protocol):
@@ -50,6 +51,7 @@ class Surroundings:
     live: LiveConfig
     decisions: Decisions
     profile: ActiveProfile
+    monitor: Monitor
 
     @property
     def config(self) -> Config:
@@ -89,6 +91,7 @@ def create_app(
     live: LiveConfig,
     decisions: Decisions,
     profile: ActiveProfile,
+    monitor: Monitor,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
@@ -97,6 +100,7 @@ def create_app(
         listings,
         logs,
         pages,
+        performance,
         profiles,
         unload,
     )
@@ -108,7 +112,7 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile)
+    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
     families = (
         configuration,
         decision_routes,
@@ -116,6 +120,7 @@ def create_app(
         listings,
         logs,
         pages,
+        performance,
         profiles,
         unload,
     )

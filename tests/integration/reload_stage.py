@@ -7,6 +7,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,14 @@ from attrs import define, field
 from tests.integration.processes import fake_command, settled
 from tests.integration.program import Program, started, write
 
-START_PORT = random.randrange(12_000, 30_000, 50)
-"""Not the default, and no port that the system hands out: other tests may run beside these."""
+START_PORTS = count(random.randrange(12_000, 25_000, 50), 10)
+"""Not the default, and no ports that the system hands out: other programs may run beside this one.
+Where a model has a port already, another startPort does not move it."""
 
 
 def models(*names: str, more: str = "", tail: str = "", **own: str) -> str:
     """Models that run side by side; `own`: what is written about one of them besides its cmd."""
-    start = "" if "startPort" in tail else f"startPort: {START_PORT}"
+    start = "" if "startPort" in tail else f"startPort: {next(START_PORTS)}"
     lines = ["models:"]
     for name in names:
         lines += [f"  {name}:", f"    cmd: {fake_command('--say', f'hello from {name}')}"]

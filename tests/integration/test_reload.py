@@ -10,7 +10,7 @@ import trio
 
 from tests.integration.processes import fake_command, free_port, is_alive, settled
 from tests.integration.program import write
-from tests.integration.reload_stage import START_PORT, models, stage, streaming
+from tests.integration.reload_stage import START_PORTS, models, stage, streaming
 
 BROKEN = "models: [broken"
 CHANGED = "env: [FAKE_X=1]"
@@ -142,46 +142,39 @@ async def test_a_new_model_waits_until_what_it_may_replace_is_gone(
         assert new != [old]
 
 
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        (BROKEN, ["c.yaml", "YAML"]),
-        (None, ["c.yaml", "No such file"]),
-        (models("m", tail="apiKeys: ['${env.LS_TEST_UNSET}']"), ["LS_TEST_UNSET"]),
-        (models("m", tail="store: {path: /nonexistent/folder/s.db}"), ["store.path", "/nonexist"]),
-        ("", ["c.yaml", "models: {}"]),
-        ("# nothing\n", ["c.yaml", "models: {}"]),
-        (models("m", tail="globalTTL: -1\nstartPort: 0"), ["globalTTL", "startPort"]),
-    ],
-    ids=["broken", "missing", "unset", "store", "empty", "comment", "two problems"],
-)
-async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(
-    tmp_path: Path, bad: str | None, words: list[str]
-) -> None:
+BAD: dict[str, tuple[str | None, list[str]]] = {
+    "broken": (BROKEN, ["c.yaml", "YAML"]),
+    "missing": (None, ["c.yaml", "No such file"]),
+    "unset": (models("m", tail="apiKeys: ['${env.LS_TEST_UNSET}']"), ["LS_TEST_UNSET"]),
+    "store": (models("m", tail="store: {path: /nonexistent/d/s.db}"), ["store.path", "/nonexist"]),
+    "empty": ("", ["c.yaml", "models: {}"]),
+    "comment": ("# nothing\n", ["c.yaml", "models: {}"]),
+    "two": (models("m", tail="globalTTL: -1\nlogToStdout: x"), ["globalTTL", "logToStdout"]),
+}
+
+
+async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: Path) -> None:
     """rel-02, rel-08."""
     async with stage(tmp_path, models("m")) as it:
         pid = await it.pid("m")
         before = await it.facts()
         async with streaming(it, "m") as stream:
-            if bad is None:
-                it.path.unlink()
-            await it.reload(bad)
-            received = len(stream.received)
-            await settled(lambda: len(stream.received) > received)
+            for name, (bad, words) in BAD.items():
+                if bad is None:
+                    it.path.unlink()
+                await it.reload(bad)
+                line = it.program.log().rpartition("[WARN] reload failed")[2]
+                facts = await it.facts()
+                report = facts.pop("last_reload")
+                assert (report["ok"], report["trigger"]) == (False, "SIGHUP"), name
+                for word in words:
+                    assert word in line, name
+                    assert word in report["error"], name
+                assert facts == {key: before[key] for key in before if key != "last_reload"}, name
             stream.finish()
             await stream.over.wait()
             assert stream.is_whole()
         assert await it.pid("m") == pid
-        [line] = [line for line in it.program.log().splitlines() if "reload failed" in line]
-        assert line.startswith("[WARN]")
-        facts = await it.facts()
-        report = facts.pop("last_reload")
-        assert not report["ok"]
-        assert report["trigger"] == "SIGHUP"
-        for word in words:
-            assert word in it.program.log().partition("reload failed")[2]
-            assert word in report["error"]
-        assert facts == {key: value for key, value in before.items() if key != "last_reload"}
         await it.reload(models("m"))
         assert (await it.facts())["last_reload"]["ok"]
         assert await it.pid("m") == pid
@@ -243,7 +236,7 @@ async def test_requests_that_wait_are_decided_by_the_new_configuration(tmp_path:
     def text(*names: str) -> str:
         lines = [f"  {name}: {{cmd: '{fake_command()} --port ${{PORT}}'}}" for name in names]
         return "\n".join(
-            [f"startPort: {START_PORT}", "models:", *lines, ""]
+            [f"startPort: {next(START_PORTS)}", "models:", *lines, ""]
         )  # all in one group that swaps
 
     async with stage(tmp_path, text("busy", "goes", "stays")) as it:
@@ -266,7 +259,7 @@ async def test_requests_that_wait_are_decided_by_the_new_configuration(tmp_path:
 async def test_preloading_begins_again_without_pushing_anybody_out(tmp_path: Path) -> None:
     def text(preload: str, more: str = "") -> str:
         lines = [f"  {name}: {{cmd: '{fake_command()} --port ${{PORT}}'{more}}}" for name in "ab"]
-        hook = f"startPort: {START_PORT}\nhooks: {{on_startup: {{preload: [{preload}]}}}}"
+        hook = f"startPort: {next(START_PORTS)}\nhooks: {{on_startup: {{preload: [{preload}]}}}}"
         return "\n".join(["models:", *lines, hook, ""])
 
     async with stage(tmp_path, text("a")) as it:
