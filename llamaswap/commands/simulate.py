@@ -32,6 +32,7 @@ from llamaswap.planning.figures import Figures, Promise, figures, promise
 from llamaswap.planning.simulator import Call, History, Machine, Wedged, simulate
 
 SCHEDULERS = ("fifo", "batch")
+WIDE = 150
 _COST = re.compile(r"([^=]+)=(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?(?:/(\d+))?")
 
 LINE = Line(
@@ -222,7 +223,9 @@ def _print(runs: Sequence[Run]) -> None:
                 table.add_row(f"  {model}", "", str(waits.count), "", "", "",
                               *_seconds(waits.mean, waits.p50, waits.p95, waits.p99, waits.worst),
                               style="dim")  # fmt: skip
-    Console(highlight=False, soft_wrap=True).print(table)
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDE)  # cut-off numbers help nobody
+    console.print(table)
 
 
 def _row(table: Table, title: str, kind: str, told: Figures, one: Run) -> None:
