@@ -77,14 +77,14 @@ class ControlPlane(QuartTrio):
 
 def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import health, listings, logs, pages, unload  # cycle of types
+    from llamaswap.api import health, listings, logs, ui, unload  # cycle of types
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
     around = Surroundings(models, config, hub)
-    for family in (health, listings, logs, pages, unload):
+    for family in (health, listings, logs, ui, unload):
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:
