@@ -15,8 +15,10 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -24,19 +26,27 @@ from attrs import define, field
 
 from llamaswap.api.app import create_app
 from llamaswap.api.server import serve_control_plane
+from llamaswap.config.diff import compare
+from llamaswap.config.live import LiveConfig
+from llamaswap.config.load import Loaded
 from llamaswap.config.schema import Config
-from llamaswap.errors import LlamaswapError
+from llamaswap.config.watch import INTERVAL, Signature, Watched, watch
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
+from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import ProcessState
+from llamaswap.planning.events import Decision, ProcessState
+from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
+from llamaswap.reload import Load, Reloader
 from llamaswap.telemetry.access_log import AccessLog
-from llamaswap.telemetry.bus import EventBus, ModelStateChanged
+from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 from llamaswap.telemetry.stdout import copy_to_stdout
 
 logger = logging.getLogger(__name__)
@@ -46,26 +56,41 @@ STOP_RESERVE = 10.0
 """Seconds of the shutdown kept for stopping processes, if an unloadTimeout is as long."""
 BACKSTOP = 35.0
 STDOUT_GOODBYE = 0.5
+SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
 @define(kw_only=True)
 class Program:
     """One life of the program, from bound listeners to the exit code."""
 
-    config: Config
+    loaded: Loaded
     listen: str
     tls: ssl.SSLContext | None = None
-    load: Callable[[], Config] | None = None
+    load: Load | None = None
     """Loads the sources again for a reload; None: there is nothing to reload (demo)."""
+    watched: Mapping[Watched, Signature] = field(factory=dict)
+    """Files whose changes ask for a reload, and what they looked like before they were loaded."""
     on_listening: Callable[[str], None] = lambda url: None
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
+    _decisions: Decisions = field(factory=Decisions, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
+    _live: LiveConfig = field(init=False)
+    _reloader: Reloader | None = field(default=None, init=False)
+    _preloader: Preloader = field(init=False)
+    _preloading: trio.CancelScope = field(factory=trio.CancelScope, init=False)
+    """Around the preloading under way; the next reload begins another."""
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
+    _monitor: Monitor = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _exit_code: int = field(default=0, init=False)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._live.config
 
     async def run(self) -> int:
         """Serve until told to stop; return the exit code.
@@ -73,11 +98,14 @@ class Program:
         Raises:
             ListenFailed: the address cannot be served on; nothing was started.
         """
+        self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
         self._hub.mode = self.config.log_to_stdout
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
             self._log_settings = settings
+            for warning in self.loaded.warnings:
+                logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
@@ -89,28 +117,36 @@ class Program:
 
     async def _serve(self, guardian: Guardian, control_socket: str) -> None:
         await sweep_orphans()
-        self._supervisor = Supervisor(self.config, self._hub, guardian, self._state_changed)
-        self._site = Site(self.config, self._supervisor, control_socket, self._access_log.add)
+        self._supervisor = Supervisor(
+            self.config, self._hub, guardian, self._state_changed, self._decided
+        )
+        self._preloader = Preloader(self._supervisor, self._bus)
+        profile = ActiveProfile(self.config.profiles, self._bus)
+        self._site = Site(
+            self.config, self._supervisor, control_socket, profile, self._access_log.add
+        )
+        self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
-        if hasattr(signal, "SIGHUP"):
-            signals_wanted.append(signal.SIGHUP)
+        if SIGHUP is not None:
+            signals_wanted.append(SIGHUP)
         with trio.open_signal_receiver(*signals_wanted) as signals:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._supervisor.run)
                 app = create_app(
-                    models=self._supervisor, config=lambda: self._site.config, hub=self._hub
+                    models=self._supervisor,
+                    config=lambda: self._site.config,
+                    hub=self._hub,
+                    live=self._live,
+                    decisions=self._decisions,
+                    profile=profile,
+                    monitor=self._monitor,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._access_log.run, name="access log")
-                nursery.start_soon(self._preload, name="preload")
-                async for number in signals:
-                    if number == getattr(signal, "SIGHUP", None):
-                        await self._reload()
-                        continue
-                    logger.info("received %s, shutting down", signal.Signals(number).name)
-                    break
+                nursery.start_soon(self._monitor.run, name="performance monitor")
+                await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
                 nursery.start_soon(self._backstop)
                 await self._shut_down()
@@ -135,39 +171,73 @@ class Program:
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")
 
-    async def _preload(self) -> None:
-        """Bring the models of `hooks.on_startup.preload` up, one after the other."""
-        for model in self.config.preload:
-            logger.info("<%s> preloading", model)
-            try:
-                async with self._supervisor.lease(model):
-                    logger.info("<%s> preloaded", model)
-            except LlamaswapError as exc:
-                logger.error("<%s> preload failed: %s", model, exc)  # noqa: TRY400  # expected
-
     # --- while it runs ----------------------------------------------------------------------------
 
-    async def _reload(self) -> None:
-        """Take the configuration as it is on disk now; a bad one changes nothing."""
-        if self.load is None:
-            logger.info("received SIGHUP: the demo has no configuration to reload")
-            return
-        logger.info("reloading configuration")
-        try:
-            config = await trio.to_thread.run_sync(self.load)
-        except LlamaswapError as exc:
-            logger.warning("reload failed, the running configuration stays: %s", exc)
-            return
-        self.config = config
-        self._site.config = config
-        self._hub.mode = config.log_to_stdout
-        self._log_settings.apply(config.log_level, config.log_time_format)
+    async def _until_stopped(self, signals: AsyncIterator[int]) -> None:
+        """Preload, watch and reload until a signal says stop; all of that ends with it."""
+        async with trio.open_nursery() as daily:
+            if self.load is not None:
+                apply = partial(self._apply, daily)
+                self._reloader = Reloader(self._live, self.load, apply, self._bus)
+                daily.start_soon(self._reloader.run, name="reloads")
+            if self.watched:
+                logger.info("watching the configuration for changes, every %g s", INTERVAL)
+                changed = partial(self._ask_to_reload, "the files changed")
+                daily.start_soon(partial(watch, known=self.watched), changed, name="watch")
+            preload = partial(self._preloader.after_start, self.config.preload)
+            daily.start_soon(self._preload, preload, name="preload")
+            async for number in signals:
+                if number != SIGHUP:
+                    logger.info("received %s, shutting down", signal.Signals(number).name)
+                    break
+                self._ask_to_reload("SIGHUP")
+            daily.cancel_scope.cancel(reason="the program stops")
+
+    def _ask_to_reload(self, trigger: str) -> None:
+        if self._reloader is None:
+            logger.info("%s: the demo has no configuration to reload", trigger)
+        else:
+            self._reloader.request(trigger)
+
+    async def _apply(self, nursery: trio.Nursery, loaded: Loaded) -> None:
+        """Put a checked configuration in force everywhere.
+
+        Steps that may fail come first and raise LlamaswapError with everything as it was.
+        """
+        before, config = self.config, loaded.config
         await self._supervisor.reconfigure(config)
-        logger.info("configuration reloaded")
+        self._site.reconfigure(config)
+        self._hub.mode = config.log_to_stdout
+        self._hub.keep_models(config.models)
+        self._log_settings.apply(config.log_level, config.log_time_format)
+        self._monitor.apply(config.performance)
+        again = partial(
+            self._preloader.after_reload, config.preload, before.preload, compare(before, config)
+        )
+        self._preloading.cancel(reason="a newer configuration has its own list")
+        nursery.start_soon(self._preload, again, name="preload")
+
+    async def _preload(self, work: Callable[[], Awaitable[None]]) -> None:
+        with trio.CancelScope() as self._preloading:
+            await work()
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+
+    def _decided(self, decision: Decision) -> None:
+        made = DecisionMade(
+            time=time.time(),
+            kind=decision.kind.value,
+            model=decision.model,
+            evicted=decision.evicted,
+            reason=decision.reason,
+            waiters=decision.waiters,
+            oldest_wait=decision.oldest_wait,
+            estimate=decision.estimate,
+        )
+        self._decisions.add(made)
+        self._bus.publish(made)
 
     # --- the end ----------------------------------------------------------------------------------
 
@@ -190,7 +260,7 @@ class Program:
 
     async def _second_signal(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
-            if number != getattr(signal, "SIGHUP", None):
+            if number != SIGHUP:
                 self._leave_now("second signal: killing every model process")
 
     async def _backstop(self) -> None:

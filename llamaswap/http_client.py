@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -46,3 +48,36 @@ def _no_verification() -> object:
 @lru_cache(maxsize=1)
 def _httpx() -> Any:
     return import_module("httpx")
+
+
+@asynccontextmanager
+async def open_client(
+    base_url: str, *, headers: Mapping[str, str] | None = None, connect_timeout: float = 10.0
+) -> AsyncIterator[Any]:
+    """An `httpx.AsyncClient` for commands: proxies and `.netrc` of the environment are ignored.
+
+    Reading has no limit of its own; callers put a scope around what may hang. TLS is verified
+    against the system's roots, or `SSL_CERT_FILE`.
+    """
+    library = await trio.to_thread.run_sync(_httpx)
+    limits = library.Timeout(None, connect=connect_timeout)
+    verify: object = False
+    if base_url.startswith("https:"):
+        import ssl  # only an https server needs it
+
+        verify = ssl.create_default_context()
+    async with library.AsyncClient(
+        base_url=base_url,
+        trust_env=False,
+        verify=verify,
+        timeout=limits,
+        headers=headers,
+        limits=library.Limits(max_connections=None),
+    ) as client:
+        yield client
+
+
+def transport_errors() -> tuple[type[Exception], ...]:
+    """What such a client raises when nobody answers, or not in HTTP."""
+    library = _httpx()
+    return (library.HTTPError, library.InvalidURL, library.StreamError)

@@ -18,11 +18,15 @@ from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
 
+from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 
 
 class ModelsView(Protocol):
@@ -44,6 +48,10 @@ class Surroundings:
     models: ModelsView
     current_config: Callable[[], Config]
     hub: LogHub
+    live: LiveConfig
+    decisions: Decisions
+    profile: ActiveProfile
+    monitor: Monitor
 
     @property
     def config(self) -> Config:
@@ -75,16 +83,48 @@ class ControlPlane(QuartTrio):
     asgi_http_class = _Connection
 
 
-def create_app(*, models: ModelsView, config: Callable[[], Config], hub: LogHub) -> ControlPlane:
+def create_app(
+    *,
+    models: ModelsView,
+    config: Callable[[], Config],
+    hub: LogHub,
+    live: LiveConfig,
+    decisions: Decisions,
+    profile: ActiveProfile,
+    monitor: Monitor,
+) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
-    from llamaswap.api import health, listings, logs, ui, unload  # cycle of types
+    from llamaswap.api import (  # cycle of types
+        configuration,
+        health,
+        listings,
+        logs,
+        performance,
+        profiles,
+        ui,
+        unload,
+    )
+    from llamaswap.api import (
+        decisions as decision_routes,
+    )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub)
-    for family in (health, listings, logs, ui, unload):
+    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
+    families = (
+        configuration,
+        decision_routes,
+        health,
+        listings,
+        logs,
+        performance,
+        profiles,
+        ui,
+        unload,
+    )
+    for family in families:
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

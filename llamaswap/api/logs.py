@@ -32,6 +32,8 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
         source = find_source(around, selector)
         if quart.request.method == "HEAD":
             return TrioResponse(b"", headers=HEADERS)
+        if "no-follow" in quart.request.args:  # ours: the history and no more
+            return TrioResponse(source.history(), headers=HEADERS)
         with_history = "no-history" not in quart.request.args
         # on the exit stack: a generator's own `with` would not run if it were never started
         stack = quart.request.exit_stack  # type: ignore[attr-defined]

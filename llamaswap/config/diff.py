@@ -1,5 +1,8 @@
 """Which models a new configuration leaves alone.
 
+A process has to be replaced only if what it was started with changed. Everything else about a model
+(its ttl, names, filters, limits, what people read about it) takes effect while it runs.
+
 Source: config §1.7 step 8, lifecycle §1.11.
 """
 
@@ -12,12 +15,17 @@ from attrs import asdict, frozen
 
 from llamaswap.config.schema import Config, Model
 
+PROCESS_FIELDS = ("cmd", "cmd_stop", "proxy", "env", "check_endpoint")
+"""What a process is started, found ready, reached and stopped with."""
+
 
 @frozen(kw_only=True)
 class Difference:
     """The models of two configurations; every id of either is in exactly one list, sorted."""
 
     unchanged: tuple[str, ...] = ()
+    adjusted: tuple[str, ...] = ()
+    """Described differently, but their processes may stay."""
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
@@ -30,13 +38,21 @@ def compare(old: Config, new: Config) -> Difference:
     without `sticky_ports`.
     """
     both = sorted(old.models.keys() & new.models.keys())
-    same = [model for model in both if _same(old.models[model], new.models[model])]
+    same = {model for model in both if _same(old.models[model], new.models[model])}
+    rest = [model for model in both if model not in same]
+    kept = {model for model in rest if same_process(old.models[model], new.models[model])}
     return Difference(
-        unchanged=tuple(same),
-        changed=tuple(model for model in both if model not in set(same)),
+        unchanged=tuple(model for model in both if model in same),
+        adjusted=tuple(model for model in rest if model in kept),
+        changed=tuple(model for model in rest if model not in kept),
         removed=tuple(sorted(old.models.keys() - new.models.keys())),
         added=tuple(sorted(new.models.keys() - old.models.keys())),
     )
+
+
+def same_process(old: Model, new: Model) -> bool:
+    """Whether a process started for `old` serves `new` as well."""
+    return all(getattr(old, name) == getattr(new, name) for name in PROCESS_FIELDS)
 
 
 def automatic_ports(config: Config) -> dict[str, int]:

@@ -11,16 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import field, frozen
 
 from llamaswap.config import env, sources
-from llamaswap.config.document import Table, is_null, kind, place_of
+from llamaswap.config.document import Table, get, is_null, kind, place_of
 from llamaswap.config.expand import Expanded, expand
-from llamaswap.config.merge import merge
+from llamaswap.config.merge import ENTITY_MAPS, merge
 from llamaswap.config.models import resolve_models
 from llamaswap.config.names import Names, collect_aliases
 from llamaswap.config.peers import resolve_peers, resolve_profiles
-from llamaswap.config.problems import ConfigInvalid, Findings, KeyPath, Place, Problem
+from llamaswap.config.problems import (
+    ConfigInvalid,
+    Findings,
+    KeyPath,
+    Place,
+    Problem,
+    key_path,
+)
 from llamaswap.config.reader import keys_of, read
 from llamaswap.config.routing import resolve_routing
 from llamaswap.config.schema import Config
@@ -40,6 +47,10 @@ class Loaded:
     """The same as the operator wrote it, typed and after macros."""
     sources: tuple[str, ...] = ()
     """The files it came from, in the order they were merged."""
+    says_nothing: bool = False
+    """Whether there is no key in any of them."""
+    origins: Mapping[str, Place] = field(factory=dict)
+    """Where each top-level key, and each entry of the maps of entities, was written first."""
 
 
 def load_config(
@@ -70,6 +81,8 @@ def load_config(
         warnings=(*warnings, *loaded.warnings),
         written=loaded.written,
         sources=tuple(source.name for source in found),
+        says_nothing=not root.entries,
+        origins=_origins(root),
     )
 
 
@@ -96,6 +109,15 @@ def load_document(
     config = _resolve(written, expanded, findings)
     findings.raise_errors()
     return Loaded(config=config, warnings=tuple(findings.warnings), written=written)
+
+
+def _origins(root: Table) -> dict[str, Place]:
+    paths: list[KeyPath] = [(key,) for key in root.entries]
+    for where in sorted(ENTITY_MAPS):
+        node = get(root, *map(str, where))
+        if isinstance(node, Table):
+            paths += [(*where, entry) for entry in node.entries]
+    return {key_path(path): place_of(root, path) for path in paths}
 
 
 def is_secret(path: KeyPath) -> bool:

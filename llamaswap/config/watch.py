@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import trio
@@ -133,24 +133,45 @@ async def look_in_thread(watched: Watched) -> Signature:
 
 
 async def watch(
-    sources: Sequence[Watched], on_change: Callable[[], None], *, look: Look = look_in_thread
+    on_change: Callable[[], None],
+    *,
+    known: Mapping[Watched, Signature],
+    look: Look = look_in_thread,
 ) -> None:
-    """Call `on_change` after each complete change of one of `sources`, until cancelled.
+    """Call `on_change` after each complete change of one of the sources, until cancelled.
 
-    Sources are watched independently; `on_change` may only ask for a reload, not wait for it.
+    `known`: the sources and what they looked like before they were loaded, so that what changed
+    since then counts. They are watched independently; `on_change` may only ask for a reload, not
+    wait for it.
     """
     async with trio.open_nursery() as nursery:
-        for source in sources:
-            nursery.start_soon(_watch_one, source, on_change, look, name=f"watch {source.path}")
+        for source, seen in known.items():
+            name = f"watch {source.path}"
+            nursery.start_soon(_watch_one, source, Settling.of(seen), on_change, look, name=name)
 
 
-async def _watch_one(source: Watched, on_change: Callable[[], None], look: Look) -> None:
+async def _watch_one(
+    source: Watched, settling: Settling, on_change: Callable[[], None], look: Look
+) -> None:
     eye = _Eye(source, look)
-    settling = Settling.of(await eye.look())
     while True:
         await trio.sleep(settling.interval)
         if settling.observe(await eye.look(), trio.current_time()):
             on_change()
+
+
+def sources_of(config: Path | None, config_dir: Path | None) -> dict[Watched, Signature]:
+    """The sources to watch, and what they look like at this moment."""
+    watched: list[Watched] = [] if config is None else [WatchedFile(config)]
+    watched += [] if config_dir is None else [WatchedDirectory(config_dir)]
+    return {source: _glance(source) for source in watched}
+
+
+def _glance(source: Watched) -> Signature:
+    try:
+        return source.signature()
+    except OSError:
+        return ()  # loading it says why
 
 
 @define

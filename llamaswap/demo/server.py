@@ -44,12 +44,24 @@ class ModelServer:
     load_seconds: float = 0.0
     rate: float = 50.0
     """Tokens per second; 0: all at once."""
+    tokens: int | None = None
+    """Tokens of an answer, whatever there is to say; None: as many as there are words."""
     _started: float = field(factory=time.monotonic)
 
     async def serve(self, host: str, port: int) -> None:
         """Accept until the process is ended."""
         print(f"loading {self.model} ({self.load_seconds:g} s)", flush=True)  # noqa: T201  # as real servers do
         await trio.serve_tcp(self._connection, port, host=host)
+
+    async def serve_listeners(
+        self,
+        listeners: list[trio.SocketListener],
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept on sockets that listen already, until cancelled."""
+        task_status.started()
+        await trio.serve_listeners(self._connection, listeners)
 
     @property
     def loading(self) -> bool:
@@ -101,7 +113,7 @@ class ModelServer:
 
     async def _completion(self, send: Any, body: dict[str, Any], *, chat: bool) -> None:
         prompt = _prompt(body)
-        words = words_for(self.model, prompt, _limit(body))
+        words = self._words(prompt, body)
         kind = "chat.completion" if chat else "text_completion"
         head = {
             "id": "demo-" + hashlib.sha256(prompt.encode()).hexdigest()[:12],
@@ -144,7 +156,7 @@ class ModelServer:
     async def _message(self, send: Any, body: dict[str, Any]) -> None:
         """The Anthropic form."""
         prompt = _prompt(body)
-        words = words_for(self.model, prompt, _limit(body))
+        words = self._words(prompt, body)
         usage = {"input_tokens": _tokens(prompt), "output_tokens": len(words)}
         message = {
             "id": "msg_demo",
@@ -188,6 +200,12 @@ class ModelServer:
         count = sum(_tokens(str(text)) for text in texts)
         usage = {"prompt_tokens": count, "total_tokens": count}
         return {"object": "list", "model": self.model, "data": data, "usage": usage}
+
+    def _words(self, prompt: str, body: dict[str, Any]) -> list[str]:
+        words = words_for(self.model, prompt, CONTEXT)
+        if self.tokens is not None:
+            words = [words[number % len(words)] for number in range(self.tokens)]
+        return words[: _limit(body)]
 
     async def _paced(self, words: list[str]) -> AsyncIterator[str]:
         began = trio.current_time()

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from llamaswap.config.schema import Timeouts
 from llamaswap.nursery.endpoint import Endpoint
+from llamaswap.planning.events import ProcessState
 
 
 @frozen
@@ -29,8 +30,11 @@ class WaitObserver(Protocol):
         """The request was accepted: no clean refusal follows any more."""
         ...
 
-    def position(self, place: int) -> None:
-        """The request's 1-based place in the queue is now `place`."""
+    def position(self, place: int, wait: float) -> None:
+        """The request's 1-based place in the queue is now `place`.
+
+        `wait`: seconds it is expected to wait yet, learned from earlier loads and answers.
+        """
         ...
 
 
@@ -50,4 +54,8 @@ class LeaseSource(Protocol):
     def ready_lease(self, model: str) -> Lease | None:
         """The address of `model` if it is ready now, held by nobody: for ignored websockets and
         paths that may not start a model. None: it is not ready."""
+        ...
+
+    def state(self, model: str) -> ProcessState | None:
+        """Where `model` (a real id) is in its life; None: there is no such local model."""
         ...

@@ -19,6 +19,7 @@ from typing import Protocol, TypeAlias
 import trio
 from attrs import define, field, frozen
 
+from llamaswap.config.diff import same_process
 from llamaswap.config.schema import Config, Model
 from llamaswap.errors import (
     LlamaswapError,
@@ -33,11 +34,14 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
-from llamaswap.planning.assemble import planner_for, rules_for, scheduler_for
+from llamaswap.planning.assemble import planner_for, scheduler_for
+from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.events import (
     Admit,
     Arrived,
     CancelJob,
+    Decision,
+    DecisionKind,
     Effect,
     Event,
     Grant,
@@ -56,7 +60,8 @@ from llamaswap.planning.events import (
     TicketId,
     Unload,
 )
-from llamaswap.planning.scheduler import Scheduler
+from llamaswap.planning.leaving import Leaving
+from llamaswap.planning.planner import Planner
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +78,7 @@ class Logs(Protocol):
 
 
 StateListener: TypeAlias = Callable[[str, ProcessState, ProcessState], None]
+DecisionListener: TypeAlias = Callable[[Decision], None]
 
 
 @frozen
@@ -91,7 +97,15 @@ class _Reconfigure:
     done: trio.Event
 
 
-_Message: TypeAlias = Event | _UnloadCall | _Reconfigure
+@frozen
+class _Adopt:
+    """The second half of it: the upstreams are replaced, now the scheduler may decide anew."""
+
+    config: Config
+    done: trio.Event
+
+
+_Message: TypeAlias = Event | _UnloadCall | _Reconfigure | _Adopt
 
 
 @define(eq=False)
@@ -102,6 +116,8 @@ class _Ticket:
     observer: WaitObserver | None
     decided: bool = False
     error: LlamaswapError | None = None
+    generation: int = 0
+    """Of the configuration it was granted under."""
     bell: trio.Event | None = None
     """Made only for a request that has to wait."""
 
@@ -131,8 +147,11 @@ class Supervisor:
     guardian: Guardian
     on_state: StateListener = lambda model, old, new: None
     """Told of every state change, in order, before the scheduler decides about it."""
+    on_decision: DecisionListener = lambda decision: None
+    """Told why each swap begins, and why one does not begin yet."""
 
-    _scheduler: Scheduler = field(init=False)
+    _scheduler: Bookkeeping = field(init=False)
+    _planner: Planner = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -148,6 +167,8 @@ class Supervisor:
     _ids: Callable[[], int] = field(init=False)
     _runs: Callable[[], int] = field(init=False)
     _closing: bool = False
+    _generation: int = 0
+    """Counts the configurations."""
     _bell: trio.Event = field(factory=trio.Event)
     _wakeup: float = math.inf
     _queued: int = 0
@@ -160,7 +181,8 @@ class Supervisor:
         self._send, self._receive = trio.open_memory_channel[_Message](math.inf)
         self._ids = count(1).__next__
         self._runs = count(1).__next__
-        self._scheduler = scheduler_for(self.config)
+        self._planner = planner_for(self.config)
+        self._scheduler = scheduler_for(self.config, self._planner)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -209,11 +231,29 @@ class Supervisor:
             return None
         return self._lease_of(upstream)
 
+    def state(self, model: str) -> ProcessState | None:
+        """Where `model` is in its life. See `LeaseSource`."""
+        upstream = self._upstreams.get(model)
+        return None if upstream is None else upstream.state
+
     # --- what api/ sees ---------------------------------------------------------------------------
 
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now. For display; decisions are taken elsewhere."""
         return {model: upstream.state for model, upstream in self._upstreams.items()}
+
+    def displaced_by(self, model: str) -> tuple[str, ...]:
+        """Who would have to go for `model`, as things are now. Others may decide meanwhile."""
+        running = sorted(name for name, state in self.states().items() if state.resident)
+        return self._planner.evict(model, running)
+
+    def leaders(self) -> Mapping[int, str]:
+        """The model of every process that runs now, by the process's id. For display."""
+        return {
+            upstream.pid: upstream.model.id
+            for upstream in {*self._upstreams.values(), *self._retired}
+            if upstream.pid is not None
+        }
 
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
@@ -234,8 +274,9 @@ class Supervisor:
     async def reconfigure(self, config: Config) -> None:
         """Take a new, checked configuration; return when it decides about new requests.
 
-        Unchanged models keep everything. Changed and removed ones drain for at most 30 s, stop, and
-        only then may a successor start. Requests that wait are decided again.
+        A model keeps its process unless what that was started with changed. Changed and removed
+        ones drain for at most 30 s, stop, and only then may a successor start, or any other model
+        at their address. Requests that wait are decided again.
         """
         done = trio.Event()
         if self._closing or not self._post(_Reconfigure(config, done)):
@@ -301,7 +342,11 @@ class Supervisor:
                 self._apply(self._scheduler.handle(Unload(models), now))
                 reply.send_nowait(runs)
             case _Reconfigure(config=config, done=done):
-                self._replace(config, now)
+                self._replace(config, done)
+            case _Adopt(config=config, done=done):
+                before = self._scheduler
+                self._scheduler = scheduler_for(config, self._planner, before.costs)
+                self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
                 self._apply(self._scheduler.handle(message, now))
@@ -312,6 +357,7 @@ class Supervisor:
             match effect:
                 case Grant(ticket=ticket):
                     if (waiting := self._tickets.get(ticket)) is not None:
+                        waiting.generation = self._generation
                         waiting.decide()
                 case Admit(ticket=ticket):
                     waiting = self._tickets.get(ticket)
@@ -320,10 +366,10 @@ class Supervisor:
                 case Refuse(ticket=ticket, error=error):
                     if (waiting := self._tickets.get(ticket)) is not None:
                         waiting.decide(error)
-                case Position(ticket=ticket, position=place):
+                case Position(ticket=ticket, position=place, wait=wait):
                     waiting = self._tickets.get(ticket)
                     if waiting is not None and waiting.observer is not None:
-                        waiting.observer.position(place)
+                        waiting.observer.position(place, wait)
                 case StartJob(job=number):
                     job = self._jobs[number] = _Job(effect)
                     self._nursery.start_soon(self._swap, job, name=f"swap to {effect.target}")
@@ -334,6 +380,9 @@ class Supervisor:
                 case Stop(models=models, reason=reason):
                     for model in models:
                         self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")
+                case Decision():
+                    _log_decision(effect)
+                    self.on_decision(effect)
 
     # --- child tasks ------------------------------------------------------------------------------
 
@@ -364,6 +413,7 @@ class Supervisor:
             upstream = self._upstreams.get(target)
             if upstream is None:
                 raise ModelUnknown(f"model {target} was removed from the configuration")
+            await self._wait_for_address(upstream)
             try:
                 await upstream.ensure_ready()
             except (UpstreamError, ShuttingDown):
@@ -371,6 +421,15 @@ class Supervisor:
                     raise
             if self._upstreams.get(target) is upstream:
                 return
+
+    async def _wait_for_address(self, upstream: Upstream) -> None:
+        """Let what a reload replaced be gone from the address before anything starts there.
+
+        Until then its health check would be answered by the old process.
+        """
+        for other in list(self._retired):
+            if other.shares_address(upstream) and other.has_process:
+                await other.wait_over()
 
     async def _evict(self, models: Sequence[str]) -> None:
         if not models:
@@ -438,13 +497,16 @@ class Supervisor:
         self.on_state(model, old, state)
         self._post(StateChanged(model, state))
 
-    def _replace(self, config: Config, now: float) -> None:
+    def _replace(self, config: Config, done: trio.Event) -> None:
         """Compare model by model; keep what did not change, retire the rest."""
+        before, known_before = self._planner, self.config.models
         self.config = config
+        self._generation += 1
         predecessors: dict[str, Upstream | None] = {}
         for model, upstream in list(self._upstreams.items()):
-            if config.models.get(model) == upstream.model:
-                upstream.start_timeout = float(config.health_check_timeout)
+            description = config.models.get(model)
+            if description is not None and same_process(upstream.model, description):
+                upstream.adjust(description, float(config.health_check_timeout))
                 continue
             del self._upstreams[model]
             # one that never got to start hands on whom it waited for
@@ -456,7 +518,11 @@ class Supervisor:
                 predecessor = predecessors.pop(model, None) or self._last_retired(model)
                 self._upstreams[model] = self._new_upstream(description, predecessor)
                 self._state_changed(model, self._upstreams[model].state)
-        self._apply(self._scheduler.reconfigure(rules_for(config), planner_for(config), now))
+        self._planner = planner_for(config)
+        if any(upstream.has_process for upstream in self._retired):
+            self._planner = Leaving(self._planner, config.models, before, known_before)
+        # behind the state changes: nobody may be granted to a process that is about to stop
+        self._post(_Adopt(config, done))
 
     def _last_retired(self, model: str) -> Upstream | None:
         """A model that was removed and came back waits for what it was before."""
@@ -499,10 +565,16 @@ class Supervisor:
         self._turn()
         return ticket
 
+    def is_outdated(self, waiting: _Ticket) -> bool:
+        """Whether a reload came between the grant and its use."""
+        return waiting.generation != self._generation
+
     def hold(self, ticket: TicketId, model: str) -> tuple[Upstream, Lease]:
-        """Tie a granted ticket to the process that serves it. Raises UpstreamGone."""
+        """Tie a granted ticket to the process that serves it. Raises UpstreamGone, ModelUnknown."""
         upstream = self._upstreams.get(model)
-        if upstream is None or upstream.state is not ProcessState.READY:
+        if upstream is None:
+            raise ModelUnknown(f"model {model} was removed from the configuration")
+        if upstream.state is not ProcessState.READY:
             raise UpstreamGone(f"[{model}] process is not ready")
         self._held[upstream].add(ticket)
         return upstream, self._lease_of(upstream)
@@ -518,6 +590,27 @@ class Supervisor:
             self._turn()
 
 
+def _log_decision(decision: Decision) -> None:
+    """Say once, in one line, who waited, who goes, why, and what it is expected to cost."""
+    waiters = f"{decision.waiters} {'requests wait' if decision.waiters != 1 else 'request waits'}"
+    goes = ", ".join(f"<{model}>" for model in decision.evicted)
+    match decision.kind:
+        case DecisionKind.SWAP:
+            what = f"swap to <{decision.model}>" + (f", stopping {goes}" if goes else "")
+        case DecisionKind.HOLD:
+            what = f"<{decision.model}> has to wait, {goes} is kept"
+        case DecisionKind.GATE:
+            what = f"<{decision.model}> is overdue, {goes} is granted nothing more"
+    logger.info(
+        "%s: %s, the oldest for %.1f s; because %s; expected to take %.1f s",
+        what,
+        waiters,
+        decision.oldest_wait,
+        decision.reason,
+        decision.estimate,
+    )
+
+
 @define(eq=False)
 class _Waiting:
     """One request's way through the collation queue: enter to wait, leave to release."""
@@ -529,19 +622,25 @@ class _Waiting:
     _upstream: Upstream | None = None
 
     async def __aenter__(self) -> Lease:
-        waiting = _Ticket(self._model, self._observer)
-        self._ticket = self._supervisor.enqueue(waiting)
-        try:
-            if not waiting.decided:
-                waiting.bell = trio.Event()
-                await waiting.bell.wait()
-            if waiting.error is not None:
-                raise copy(waiting.error)  # each waiter gets its own, with its own traceback
-            self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
-        except BaseException:
-            self._supervisor.release(self._ticket, None)
-            raise
-        return lease
+        while True:
+            waiting = _Ticket(self._model, self._observer)
+            self._ticket = self._supervisor.enqueue(waiting)
+            try:
+                if not waiting.decided:
+                    waiting.bell = trio.Event()
+                    await waiting.bell.wait()
+                if waiting.error is not None:
+                    raise copy(waiting.error)  # each waiter gets its own, with its own traceback
+                self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
+            except UpstreamGone:
+                self._supervisor.release(self._ticket, None)
+                if not self._supervisor.is_outdated(waiting):
+                    raise
+            except BaseException:
+                self._supervisor.release(self._ticket, None)
+                raise
+            else:
+                return lease
 
     async def __aexit__(
         self,

@@ -181,6 +181,21 @@ class Upstream:
         """Whether a process of this very object may be alive, whatever its predecessor does."""
         return self._state.resident
 
+    def adjust(self, model: Model, start_timeout: float) -> None:
+        """Take a new description that needs no other process; a process that runs goes on."""
+        self.model = model
+        self.start_timeout = start_timeout
+        if self.run is not None:
+            self.run.lease = None  # made of the old limits; the next who asks gets a new one
+
+    def shares_address(self, other: Upstream) -> bool:
+        """Whether both would listen on the same port of the same host."""
+        try:
+            ours, theirs = (Endpoint.parse(one.model.proxy) for one in (self, other))
+        except ValueError:
+            return False  # such a model fails to start, with its own message
+        return (ours.host, ours.port) == (theirs.host, theirs.port)
+
     # --- one life ---------------------------------------------------------------------------------
 
     def _start(self) -> Run:

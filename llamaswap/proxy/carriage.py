@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import trio
-from attrs import define
+from attrs import define, field
 
+from llamaswap.config.schema import Timeouts
 from llamaswap.errors import BadGateway
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked, UntilClose
 from llamaswap.proxy.headers import request_headers, response_headers
@@ -26,6 +27,7 @@ from llamaswap.proxy.http1 import (
     status_line,
 )
 from llamaswap.proxy.relay import Relay
+from llamaswap.proxy.retry import may_ask_again
 from llamaswap.proxy.tunnel import tunnel
 from llamaswap.proxy.wire import Wire
 
@@ -48,10 +50,11 @@ class Carriage:
     run: int
     """What idle connections are shared by."""
     connect: Callable[[], Awaitable[Wire]]
-    header_limit: int
-    """Seconds until the response head; 0: none."""
-    idle_limit: int
-    """Seconds that an idle connection is kept; 0: no limit."""
+    limits: Timeouts
+    dress: Callable[[Headers], Headers] | None = None
+    """What becomes of the request's headers for a destination that is no local model."""
+    in_step: bool = field(default=True, init=False)
+    """Whether the upstream has got the whole request."""
 
     async def carry(self, start: bytes, body: bytearray, *, readable: bool) -> None:
         """Send the request, then the response to the client. Raises BadGateway before its head."""
@@ -64,6 +67,10 @@ class Carriage:
         )
         if exchange.head.upgrade is not None:
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", exchange.head.upgrade)]
+        if self._expects(body):
+            headers.append((b"Expect", b"100-continue"))
+        if self.dress is not None:
+            headers = self.dress(headers)
         request = render_head(start, headers)
         pool = exchange.site.pool
         wire = pool.take(self.run)
@@ -71,15 +78,16 @@ class Carriage:
         while True:
             if wire is None:
                 wire = await self.connect()
+            before = wire.written
             try:
                 head, rest = await self._ask(wire, request, body)
                 break
             except _NothingCame as exc:
+                again = reused and may_ask_again(exchange.head.method, wire, before)
                 wire.close()
-                if not reused:
+                if not again:
                     raise BadGateway(f"{self.name}: {exc}") from exc
-                # it was closed while it lay idle; nothing was answered, so nothing was done
-                wire, reused = None, False
+                wire, reused = None, False  # it was closed while it lay idle
             except BaseException:
                 wire.close()
                 raise
@@ -88,15 +96,30 @@ class Carriage:
         except BaseException:
             wire.close()
             raise
-        if reusable:
-            pool.give_back(self.run, wire, self.idle_limit)
+        if reusable and self.in_step:
+            pool.give_back(self.run, wire, self.limits.idle_conn)
         else:
             wire.close()
 
+    def _expects(self, body: bytearray) -> bool:
+        """Whether the upstream is asked before the body is sent, as the client did with us.
+
+        Not for small bodies: a server that knows no `Expect` would cost each of them a second.
+        """
+        expects = self.exchange.head.expects_continue
+        return expects and len(body) > JOINED_BODY and self.limits.expect_continue > 0
+
     async def _ask(self, wire: Wire, request: bytes, body: bytearray) -> tuple[ResponseHead, bytes]:
         """Send the request; return the response head and what came behind it."""
+        came = b""
+        self.in_step = True
         try:
-            if len(body) <= JOINED_BODY:
+            if self._expects(body):
+                await wire.send_all(request)
+                came = await self._wait_to_continue(wire)
+                if self.in_step:
+                    await wire.send_all(body)
+            elif len(body) <= JOINED_BODY:
                 await wire.send_all(request + body)
             else:
                 await wire.send_all(request)
@@ -104,20 +127,36 @@ class Carriage:
         except OSError as exc:
             # it may have answered before it closed (a refusal of a large body, say)
             logger.debug("%s: sending the request: %s", self.name, exc)
+            self.in_step = False
+        limit = self.limits.response_header
         try:
-            if not self.header_limit:
-                return await self._read_head(wire)
-            with trio.fail_after(self.header_limit):
-                return await self._read_head(wire)
+            if not limit:
+                return await self._read_head(wire, came)
+            with trio.fail_after(limit):
+                return await self._read_head(wire, came)
         except trio.TooSlowError as exc:
-            raise BadGateway(
-                f"{self.name}: no response head within {self.header_limit:g} s"
-            ) from exc
+            raise BadGateway(f"{self.name}: no response head within {limit:g} s") from exc
         except UpstreamViolation as exc:
             raise BadGateway(f"{self.name}: {exc}") from exc
 
-    async def _read_head(self, wire: Wire) -> tuple[ResponseHead, bytes]:
-        data = await wire.recv_later()
+    async def _wait_to_continue(self, wire: Wire) -> bytes:
+        """Wait for the upstream's word on the body, a limited time; return what came instead.
+
+        `in_step` is False afterwards if it answered without wanting the body.
+        """
+        came = b""
+        with trio.move_on_after(self.limits.expect_continue):
+            while b"\r\n\r\n" not in came:
+                data = await wire.recv()
+                if not data or len(came) > MAX_HEAD:
+                    break
+                came += data
+        self.in_step = not came.startswith(b"HTTP/1.1 ") or came[9:10] == b"1"
+        return came
+
+    async def _read_head(self, wire: Wire, data: bytes) -> tuple[ResponseHead, bytes]:
+        if not data:
+            data = await wire.recv_later()
         while True:
             end = data.find(b"\r\n\r\n")
             if end >= 0:
@@ -146,6 +185,8 @@ class Carriage:
             headers += _upgrade_headers(head)
             exchange.status, exchange.keep_alive = 101, False
             await client.send_all(render_head(status_line(101), headers))
+            if exchange.watch is not None:
+                exchange.watch.head(101, headers, framed=False)
             exchange.sent = await tunnel(client, wire, rest)
             return False
         bodiless = exchange.head.method == "HEAD" or head.status in (204, 304)
@@ -164,12 +205,18 @@ class Carriage:
             headers.append((b"Connection", b"keep-alive"))
         exchange.status = head.status
         start = render_head(status_line(head.status, head.reason), headers)
+        watch = exchange.watch
         if bodiless:
             await client.send_all(start)
+            if watch is not None:
+                watch.head(head.status, headers, framed=False)
             return head.keep_alive and not rest
         if head.length is not None and len(rest) == head.length:
             await client.send_all(start + rest)  # the common short answer: one send
             exchange.sent = len(rest)
+            if watch is not None:
+                watch.head(head.status, headers, framed=False)
+                watch.take(rest)
             return head.keep_alive
         framing: Framing
         if head.length is not None:
@@ -181,6 +228,9 @@ class Carriage:
         relay = Relay(wire, client, framing, exchange.site.pump)
         try:
             await client.send_all(start)
+            if watch is not None:
+                watch.head(head.status, headers, framed=head.length is None and modern)
+                relay.tap = watch.take
             reusable = await relay.run(rest)
         finally:
             exchange.sent += relay.sent

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from functools import lru_cache
+from functools import lru_cache, partial
 from time import monotonic
 from urllib.parse import unquote
 
@@ -18,18 +18,22 @@ import trio
 from attrs import define, field
 
 from llamaswap.config.patterns import compile_pattern
+from llamaswap.config.schema import Selector, Timeouts
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
+    BadRequest,
     LlamaswapError,
     ModelNotLoaded,
     ModelUnknown,
+    RequestCancelled,
     UpstreamGone,
 )
 from llamaswap.nursery.lease import Lease
-from llamaswap.proxy import json_body
-from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key
+from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key, check_site
 from llamaswap.proxy.carriage import Carriage
+from llamaswap.proxy.dial import Unreachable, dial
+from llamaswap.proxy.directory import Destination
 from llamaswap.proxy.http1 import (
     Headers,
     ProtocolViolation,
@@ -39,26 +43,32 @@ from llamaswap.proxy.http1 import (
     render_head,
     status_line,
 )
+from llamaswap.proxy.peers import PeerLink, authorized, start_line
 from llamaswap.proxy.resolve import (
+    Asked,
+    RouterUnknown,
     asked_in_body,
     asked_in_query,
-    is_json,
-    resolve,
+    destination,
     split_upstream_path,
     upstream_redirect,
 )
-from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
+from llamaswap.proxy.rewrite import rewrite, rewrite_for_peer
+from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path, observed
 from llamaswap.proxy.site import Site
-from llamaswap.proxy.wire import Wire, connect_tcp, connect_unix
+from llamaswap.proxy.wire import Wire, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observation, Outcome
 
 logger = logging.getLogger(__name__)
 
 CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
-CONTROL_IDLE = 30
+CONTROL_LIMITS = Timeouts(idle_conn=30)
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
+LAST_WORD = 2.0
+"""Seconds to tell a client that an operator cancelled its request."""
 
 
 class MethodNotAllowed(LlamaswapError):
@@ -86,11 +96,15 @@ class Exchange:
     per connection: entering a scope for each request would cost a tenth of the request."""
     path: str = ""
     query: str = ""
+    selector: str = ""
+    """Id of the selector that chose the model; empty: the client named it."""
     status: int = 0
     """Of the answer's head; 0: nothing was sent yet."""
     sent: int = 0
     keep_alive: bool = True
     began: float = field(factory=monotonic)
+    watch: Observation | None = None
+    """Set once a request that is observed has named a model."""
 
     def client_descriptor(self) -> int:
         """The client's socket; negative: closed."""
@@ -101,16 +115,23 @@ class Exchange:
         self.keep_alive = self.head.keep_alive and not self.site.draining
         self.site.begin(self)
         finished = False
+        outcome, error = Outcome.LEFT, None
         try:
             await self._answer()
-            finished = True
+            finished, outcome = True, Outcome.COMPLETE
         except LlamaswapError as exc:
+            outcome, error = Outcome.CUT if self.status else Outcome.REFUSED, exc
             finished = await self._send_error(exc)
         except (ConnectionError, OSError) as exc:
             logger.debug("client is gone: %s", exc)
         except UpstreamViolation as exc:
+            outcome, error = Outcome.CUT, BadGateway(str(exc))
             logger.info("response of %s cut: %s", self.path, exc)
         finally:
+            # not in an `except`: connecting, trio 0.35 wraps its Cancelled in a group
+            if self.watch is not None:
+                await self._say_cancelled(self.watch)
+                self.watch.finish(outcome, error)
             self.site.end(self)
             self._report()
         return finished and self.keep_alive
@@ -133,12 +154,14 @@ class Exchange:
             return
         if route.auth:
             check_key(self.head, self.site.config.api_keys)
+        if route.changes:
+            check_site(self.head)
         match route.rule:
             case Rule.BODY:
                 asked = asked_in_body(self.head, self.body, self.query)
-                await self._infer(route, asked.name, raw.decode("ascii"))
+                await self._infer(route, asked, raw.decode("ascii"))
             case Rule.QUERY:
-                await self._infer(route, asked_in_query(self.query).name, raw.decode("ascii"))
+                await self._infer(route, asked_in_query(self.query), raw.decode("ascii"))
             case Rule.UPSTREAM:
                 await self._pass_through(raw.decode("ascii"))
             case Rule.COMFYUI:
@@ -157,16 +180,34 @@ class Exchange:
             raise MethodNotAllowed(f"method {self.head.method} is not allowed for {match.path}")
         return route
 
-    async def _infer(self, route: Route, name: str, raw_path: str) -> None:
+    async def _infer(self, route: Route, asked: Asked, raw_path: str) -> None:
         """Dispatch by model name."""
-        model = resolve(self.site.config, name)
-        description = self.site.config.models[model]
-        body = self.body
-        if description.use_model_name and is_json(self.head.get(b"content-type") or b""):
-            body = bytearray(json_body.replace_model(body, description.use_model_name))
+        site = self.site
+        try:
+            to, selector = destination(
+                asked.name, site.directory, site.profile.pins, site.selectors, site.leases.state
+            )
+        except RouterUnknown as exc:
+            self._observe(exc.name, self.path, row=route.row, local=False)
+            raise
+        self._observe(to.model, self.path, row=route.row, local=to.peer is None, selector=selector)
         path = raw_path.removeprefix(route.strip) if route.strip else raw_path
-        async with self.site.leases.lease(model) as lease:
-            await self._carry(lease, path, self.query, body, readable=self.head.method == "POST")
+        if selector is None:
+            await self._dispatch(asked, to, path)
+            return
+        self.selector = selector.id
+        with site.selectors.reserve(selector, site.directory.resolved(to.requested)):
+            await self._dispatch(asked, to, path)
+
+    async def _dispatch(self, asked: Asked, to: Destination, path: str) -> None:
+        """Send a request on, by the rules of its destination."""
+        self.body, self.query = rewrite(asked, to, self.body, self.query)
+        readable = self.head.method == "POST"
+        if to.peer is not None:
+            await self._carry_to_peer(to.peer, path, readable=readable)
+            return
+        async with self.site.leases.lease(to.model) as lease:
+            await self._carry(lease, path, readable=readable)
 
     async def _pass_through(self, raw: str) -> None:
         """`/upstream/<model>/<tail>`: the tail as received, no look at the body."""
@@ -176,18 +217,35 @@ class Exchange:
             else:
                 await self._redirect(307, "/upstream/")
             return
-        tail = split_upstream_path(self.site.config, raw.removeprefix("/upstream/"))
+        tail = split_upstream_path(
+            self.site.directory, self.site.profile.pins, raw.removeprefix("/upstream/")
+        )
         if not tail.raw:
             status = 301 if self.head.method in ("GET", "HEAD") else 308
             await self._redirect(status, upstream_redirect(tail.written, self.query))
             return
+        to = tail.destination
         decoded = unquote(tail.raw)
+        watched = observed(self.head.method, decoded)
+        if watched is not None:
+            self._observe(to.model, decoded, row=watched.row, local=to.peer is None)
+        if to.peer is not None:
+            self.body, self.query = rewrite_for_peer(self._asked(), to, self.body, self.query)
+            await self._carry_to_peer(to.peer, tail.raw, readable=False)
+            return
         ignored = any(p.search(decoded) for p in _patterns(self.site.config.ignore_paths))
-        if ignored and self.site.leases.ready_lease(tail.model) is None:
+        if ignored and self.site.leases.ready_lease(to.model) is None:
             raise ModelNotLoaded(
-                f"model {tail.model} is not loaded; path matches upstream.ignorePaths"
+                f"model {to.model} is not loaded; path matches upstream.ignorePaths"
             )
-        await self._serve_raw(tail.model, tail.raw)
+        await self._serve_raw(to.model, tail.raw)
+
+    def _asked(self) -> Asked | None:
+        """What the body names, if it names a model at all."""
+        try:
+            return asked_in_body(self.head, self.body, "")
+        except (BadRequest, ModelUnknown):
+            return None
 
     async def _comfyui(self, raw: str) -> None:
         """`/comfyui/<tail>`: the model `comfyui_auto`; only its root may start it."""
@@ -210,38 +268,75 @@ class Exchange:
                 raise ModelNotLoaded(
                     f"model {model} is not loaded; ignored websocket requests cannot start it"
                 )
-            await self._carry(lease, raw_path, self.query, self.body, readable=False)
+            await self._carry(lease, raw_path, readable=False)
             return
         async with self.site.leases.lease(model) as lease:
-            await self._carry(lease, raw_path, self.query, self.body, readable=False)
+            await self._carry(lease, raw_path, readable=False)
+
+    # --- being observed ---------------------------------------------------------------------------
+
+    def _observe(
+        self, model: str, path: str, *, row: bool, local: bool, selector: Selector | None = None
+    ) -> None:
+        """Tell the observer that this request has named a model."""
+        observer = self.site.observer
+        if observer is not None:
+            self.watch = Observation(
+                observer,
+                model,
+                path,
+                self.head.method,
+                self.head.fields,
+                self._client_address(),
+                self.scope,
+                row,
+                local,
+                began=self.began,
+            )
+            if selector is not None:
+                self.watch.metadata["selector"] = selector.id
+            observer.begin(self.watch)
+
+    async def _say_cancelled(self, watch: Observation) -> None:
+        """Answer a request that an operator cancelled, if nothing was sent; its client is there."""
+        if not watch.cancelled or self.status:
+            return
+        self.keep_alive = False  # the connection's scope is cancelled for good
+        with trio.move_on_after(LAST_WORD, shield=True):
+            await self._send_error(RequestCancelled(f"request {watch.id} was cancelled"))
 
     # --- carrying ---------------------------------------------------------------------------------
 
-    async def _carry(
-        self, lease: Lease, path: str, query: str, body: bytearray, *, readable: bool
-    ) -> None:
+    async def _carry(self, lease: Lease, path: str, *, readable: bool) -> None:
         """Send the request to a leased upstream and its answer to the client."""
         endpoint, limits = lease.endpoint, lease.timeouts
-        start = f"{self.head.method} {endpoint.target(path, query)} HTTP/1.1".encode("ascii")
+        if self.watch is not None:
+            self.watch.granted(lease.run, unquote(path), self.body)
+        via = self.site.proxies.way_to(endpoint) if self.site.proxies else None
+        start = start_line(self.head.method, endpoint, path, self.query, via)
 
         async def connect() -> Wire:
             try:
-                with trio.fail_after(limits.connect or 1e9):
-                    return await connect_tcp(endpoint.host, endpoint.port, limits.keepalive)
-            except trio.TooSlowError as exc:
-                raise BadGateway(
-                    f"{lease.model}: {endpoint.authority} did not accept within {limits.connect} s"
-                ) from exc
-            except OSError as exc:
+                return await dial(endpoint, limits, via)
+            except Unreachable as exc:
                 if self.site.leases.ready_lease(lease.model) is None:
                     raise UpstreamGone(f"[{lease.model}] process is not ready") from exc
-                raise BadGateway(
-                    f"{lease.model}: cannot connect to {endpoint.authority}: {exc}"
-                ) from exc
+                raise BadGateway(f"{lease.model}: {exc}") from exc
 
-        await Carriage(
-            self, lease.model, lease.run, connect, limits.response_header, limits.idle_conn
-        ).carry(start, body, readable=readable)
+        dress = None if via is None else partial(authorized, endpoint=endpoint, via=via)
+        await Carriage(self, lease.model, lease.run, connect, limits, dress).carry(
+            start, self.body, readable=readable
+        )
+
+    async def _carry_to_peer(self, link: PeerLink, path: str, *, readable: bool) -> None:
+        """Send the request to a peer, at once, and its answer to the client."""
+        if self.watch is not None:
+            self.watch.granted(link.run, unquote(path), self.body)
+        start = link.start_line(self.head.method, path, self.query)
+        dress = partial(link.dress, own_keys=self.site.config.api_keys)
+        await Carriage(self, link.name, link.run, link.connect, link.peer.timeouts, dress).carry(
+            start, self.body, readable=readable
+        )
 
     async def _control(self) -> None:
         """Pass the request on to the control plane."""
@@ -254,7 +349,7 @@ class Exchange:
             except OSError as exc:
                 raise BadGateway(f"the control plane does not answer: {exc}") from exc
 
-        await Carriage(self, "control plane", CONTROL_RUN, connect, 0, CONTROL_IDLE).carry(
+        await Carriage(self, "control plane", CONTROL_RUN, connect, CONTROL_LIMITS).carry(
             start, self.body, readable=False
         )
 
@@ -300,6 +395,9 @@ class Exchange:
             body = b""
         await self.client.send_all(render_head(status_line(status), headers) + body)
         self.sent += len(body)
+        if self.watch is not None:
+            self.watch.head(status, headers, framed=False)
+            self.watch.take(body)
 
     def _cors(self) -> Headers:
         """The answer to every OPTIONS request. Source: http-api §1.3."""

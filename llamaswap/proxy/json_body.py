@@ -1,10 +1,11 @@
-"""The `model` member of a JSON body: read it, replace it, leave every other byte alone.
+"""What routing needs of a JSON body, and where its members stand.
 
-Source: http-api §2.1, §2.4.
+Source: http-api §2.1.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -28,13 +29,16 @@ class _Peek(msgspec.Struct):
 
 _decode_peek = msgspec.json.Decoder(_Peek).decode
 _decode_any = msgspec.json.decode
+_decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @frozen
 class Member:
-    """Where a member of the top-level object stands."""
+    """Where a member of an object stands."""
 
     key: str
+    at: int
+    """Offset of its key."""
     start: int
     end: int
     """Offsets of its value."""
@@ -68,38 +72,53 @@ def peek(body: bytes | bytearray) -> Peek:
     return Peek(_name(model), _truth(stream))
 
 
-def replace_model(body: bytes | bytearray, name: str) -> bytes:
-    """Put `name` in for every top-level `model`; all other bytes stay. The body must be valid."""
-    value = msgspec.json.encode(name)
-    spans = [(member.start, member.end) for member in members(body) if member.key == "model"]
-    parts: list[bytes | bytearray] = []
-    last = 0
-    for start, end in spans:
-        parts += (body[last:start], value)
-        last = end
-    parts.append(body[last:])
-    return b"".join(parts)
-
-
 def members(body: bytes | bytearray) -> Iterator[Member]:
-    """The members of the top-level object of a valid JSON text, in order, duplicates included."""
+    """The members of the object at the front of a valid JSON text, in order, with duplicates."""
     at = _skip(body, 0)
     if at >= len(body) or body[at] != 123:  # {
         return
+    known = _values(body)
     at = _skip(body, at + 1)
     while body[at] != 125:  # }
         key = _STRING.match(body, at)
         assert key is not None, "only called for valid JSON"
-        name: str = _decode_any(key[0])
+        name = _text(key[0])
         start = _skip(body, _skip(body, key.end()) + 1)  # over the colon
-        end = _value_end(body, start)
-        yield Member(name, start, end)
+        end = _value_end(body, start, known.get(name))
+        yield Member(name, at, start, end)
         at = _skip(body, end)
         if body[at] == 44:  # ,
             at = _skip(body, at + 1)
 
 
-def _value_end(body: bytes | bytearray, start: int) -> int:
+def elements(body: bytes | bytearray) -> Iterator[tuple[int, int]]:
+    """Where the elements of the array at the front of a valid JSON text stand."""
+    at = _skip(body, _skip(body, 0) + 1)
+    while body[at] != 93:  # ]
+        end = _value_end(body, at)
+        yield at, end
+        at = _skip(body, end)
+        if body[at] == 44:  # ,
+            at = _skip(body, at + 1)
+
+
+def _values(body: bytes | bytearray) -> dict[str, msgspec.Raw]:
+    """Every member's text, as the parser in C finds it; of duplicates only the last."""
+    try:
+        return _decode_members(bytes(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}  # a key with half a surrogate; the walk below reads it
+
+
+def _text(key: bytes | bytearray) -> str:
+    try:
+        return str(_decode_any(key))
+    except msgspec.DecodeError:  # half a surrogate, escaped
+        return str(json.loads(key))
+
+
+def _value_end(body: bytes | bytearray, start: int, known: msgspec.Raw | None = None) -> int:
+    """Where the value that begins at `start` ends. `known`: what it may be, to spare a walk."""
     first = body[start]
     if first == 34:  # "
         string = _STRING.match(body, start)
@@ -109,6 +128,11 @@ def _value_end(body: bytes | bytearray, start: int) -> int:
         scalar = _SCALAR.match(body, start)
         assert scalar is not None
         return scalar.end()
+    if known is not None and known:
+        text = bytes(known)
+        # a whole object or array is never the beginning of a longer one
+        if text[0] == first and body.startswith(text, start):
+            return start + len(text)
     depth, at = 0, start
     while True:
         mark = _INTEREST.search(body, at)

@@ -7,6 +7,7 @@ connection is the one least likely to be closed by the other side meanwhile.
 from __future__ import annotations
 
 import math
+import select
 import socket
 from time import monotonic
 
@@ -84,12 +85,17 @@ class Pool:
 
 def _is_alive(wire: Wire) -> bool:
     """Whether an idle connection has neither been closed nor sent anything unasked."""
-    if not isinstance(wire, SocketWire):
-        return True  # TLS: found out by using it
-    try:
-        wire.sock.recv(1, socket.MSG_PEEK)
-    except BlockingIOError:
-        return True
-    except OSError:
+    if isinstance(wire, SocketWire):
+        try:
+            wire.sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
         return False
-    return False
+    if not hasattr(select, "poll"):
+        return True  # found out by using it
+    # below TLS: whatever came (a goodbye, most likely) makes the connection suspect
+    poll = select.poll()
+    poll.register(wire.fileno(), select.POLLIN)
+    return not poll.poll(0)

@@ -37,11 +37,13 @@ class Route:
     row: bool = False
     loading: bool = False
     """Whether a loading-state stream may precede the answer."""
+    changes: bool = False
+    """Whether a request changes something here, so that no foreign web page may send it."""
 
     @property
     def allow(self) -> tuple[str, ...]:
         """Methods that are answered: GET routes answer HEAD too, unless they have an effect."""
-        if "GET" in self.methods and self.path != "/unload":
+        if "GET" in self.methods and not self.changes:
             return (*self.methods, "HEAD")
         return self.methods
 
@@ -50,8 +52,8 @@ def _post(path: str, *, strip: str = "", loading: bool = False) -> Route:
     return Route(("POST",), path, Rule.BODY, strip=strip, row=True, loading=loading)
 
 
-def _control(method: str, path: str, *, auth: bool = True) -> Route:
-    return Route((method,), path, Rule.CONTROL, auth=auth)
+def _control(method: str, path: str, *, auth: bool = True, changes: bool = False) -> Route:
+    return Route((method,), path, Rule.CONTROL, auth=auth, changes=changes or method != "GET")
 
 
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -107,7 +109,7 @@ MANAGEMENT = (
     _control("GET", "/v1/models"),
     _control("GET", "/models"),
     _control("GET", "/running"),
-    _control("GET", "/unload"),
+    _control("GET", "/unload", changes=True),
     _control("POST", "/api/models/unload"),
     _control("POST", "/api/models/unload/…"),
     _control("GET", "/api/profiles"),
@@ -131,12 +133,17 @@ MANAGEMENT = (
 ROUTES = (*INFERENCE, *PASSTHROUGH, *MANAGEMENT)
 
 _EXACT: dict[str, tuple[Route, ...]] = {}
+_DISPATCHED: dict[str, tuple[Route, ...]] = {}
+"""Inference routes by path."""
 _PREFIXES: list[tuple[str, tuple[Route, ...]]] = []
 for _route in ROUTES:
     if _route.path.endswith("/…"):
         _PREFIXES.append((_route.path.removesuffix("…"), (_route,)))
     else:
         _EXACT[_route.path] = (*_EXACT.get(_route.path, ()), _route)
+for _route in INFERENCE:
+    _DISPATCHED[_route.path] = _EXACT[_route.path]
+_STRAY = _post("")
 OPAQUE_TAILS = ("/upstream/", "/comfyui/")
 """Below these the path belongs to the model server: it is forwarded as received."""
 
@@ -181,6 +188,16 @@ def choose(routes: tuple[Route, ...], method: str) -> Route | None:
         if method in route.allow:
             return route
     return None
+
+
+def observed(method: str, path: str) -> Route | None:
+    """The line by which a request below `/upstream/<model>` is observed; None: it is not.
+
+    A POST to a path of the GET-only routes counts as one that writes a row. `path`: decoded.
+    """
+    lines = _DISPATCHED.get(path, ())
+    line = choose(lines, method)
+    return _STRAY if line is None and lines and method == "POST" else line
 
 
 def allowed(routes: tuple[Route, ...]) -> str:

@@ -26,7 +26,7 @@ from llamaswap.proxy.http1 import (
     status_line,
 )
 from llamaswap.proxy.site import Ongoing, Site
-from llamaswap.proxy.wire import SocketWire, StreamWire, Wire, tune_tcp
+from llamaswap.proxy.wire import SocketWire, StreamWire, Wire, bound_send_buffer, tune_tcp
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,7 @@ async def _accept(
                 await trio.sleep(0.1)  # until somebody closes something
             continue
         tune_tcp(sock, CLIENT_KEEPALIVE)
+        bound_send_buffer(sock)
         peer = address[0].removeprefix("::ffff:") if isinstance(address, tuple) else ""
         nursery.start_soon(_connection, site, sock, peer, tls)
 
@@ -231,8 +232,11 @@ async def _requests(site: Site, wire: Wire, scope: trio.CancelScope) -> None:
         except ProtocolViolation as exc:
             await _refuse(wire, exc)
             return
-        if not await Exchange(site, wire, head, body, scope).run() or site.draining:
+        exchange = Exchange(site, wire, head, body, scope)
+        del body  # an upload must not stay in memory while the connection idles
+        if not await exchange.run() or site.draining:
             return
+        del exchange
 
 
 async def _read_head(site: Site, wire: Wire, buffer: bytearray) -> RequestHead | None:

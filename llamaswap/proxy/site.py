@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Protocol
 
@@ -10,10 +11,15 @@ from attrs import define, field
 
 from llamaswap.config.schema import Config
 from llamaswap.nursery.lease import LeaseSource
+from llamaswap.nursery.profile import ActiveProfile
+from llamaswap.proxy.directory import Directory
+from llamaswap.proxy.environment import OutgoingProxies
 from llamaswap.proxy.pool import Pool
 from llamaswap.proxy.pump import Pump
+from llamaswap.proxy.selectors import Selectors
 from llamaswap.proxy.wire import Wire
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observer
 
 
 class Ongoing(Protocol):
@@ -28,21 +34,36 @@ class Ongoing(Protocol):
 
 @define(eq=False)
 class Site:
-    """The data plane's surroundings. `config` is replaced as a whole at a reload."""
+    """The data plane's surroundings. `reconfigure` replaces the configuration as a whole."""
 
     config: Config
     leases: LeaseSource
     control_socket: str
     """Path of the control plane's Unix socket."""
+    profile: ActiveProfile
     on_finished: Callable[[AccessRecord], None] | None = None
     """Called once per exchange, after its last byte; must return at once."""
+    observer: Observer | None = None
+    """Told of every request that names a model. None: nobody keeps books."""
     pool: Pool = field(factory=Pool)
     pump: Pump = field(factory=Pump)
+    selectors: Selectors = field(factory=Selectors)
+    proxies: OutgoingProxies = field(factory=lambda: OutgoingProxies.of(os.environ))
+    directory: Directory = field(init=False)
     ongoing: set[Ongoing] = field(factory=set)
     idle: set[Wire] = field(factory=set)
     """Client connections between two requests."""
     draining: bool = False
     _nobody: trio.Event | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.directory = Directory.of(self.config, self.proxies)
+
+    def reconfigure(self, config: Config) -> None:
+        """Serve new requests by `config`; those under way keep what they had."""
+        self.config = config
+        self.directory = Directory.of(config, self.proxies, self.directory)
+        self.profile.reconfigure(config.profiles)
 
     def begin(self, exchange: Ongoing) -> None:
         """Count an exchange in."""

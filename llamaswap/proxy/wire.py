@@ -15,10 +15,16 @@ import trio
 from attrs import define, field
 
 RECEIVE_SIZE = 65536
+HELD_FOR_CLIENT = 32 * 1024
+"""Bytes that may lie unsent in the kernel for one client."""
+NOTSENT_LOWAT: int = getattr(socket, "TCP_NOTSENT_LOWAT", 0)
 
 
 class Wire(Protocol):
     """One connection: bytes in, bytes out, closed once."""
+
+    written: int
+    """Bytes given to `send_all` so far."""
 
     async def recv(self) -> bytes:
         """The next bytes; empty: the other side has closed or is gone."""
@@ -52,6 +58,8 @@ class SocketWire:
     sock: socket.socket
     peer: str = ""
     """The other side's address without its port."""
+    written: int = 0
+    """Bytes given to `send_all` so far."""
 
     async def recv(self) -> bytes:
         """The next bytes; empty: the other side has closed or is gone."""
@@ -78,6 +86,7 @@ class SocketWire:
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises ConnectionError if the other side is gone."""
+        self.written += len(data)
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
@@ -115,6 +124,8 @@ class StreamWire:
 
     stream: trio.SSLStream[trio.SocketStream]
     peer: str = ""
+    written: int = 0
+    """Bytes given to `send_all` so far."""
     _closed: bool = field(default=False, init=False)
 
     async def recv(self) -> bytes:
@@ -130,6 +141,7 @@ class StreamWire:
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send everything. Raises ConnectionError if the other side is gone."""
+        self.written += len(data)
         try:
             await self.stream.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
@@ -151,6 +163,12 @@ class StreamWire:
             self.stream.transport_stream.socket.shutdown(socket.SHUT_RD)
 
 
+def bound_send_buffer(sock: socket.socket) -> None:
+    """Let the kernel hold little for a client that reads slowly, so that its upstream is slowed."""
+    if NOTSENT_LOWAT:
+        sock.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, HELD_FOR_CLIENT)
+
+
 def tune_tcp(sock: socket.socket, keepalive: int) -> None:
     """No delay; probes every `keepalive` seconds notice a peer that vanished; 0: no probes."""
     sock.setblocking(False)
@@ -164,14 +182,6 @@ def tune_tcp(sock: socket.socket, keepalive: int) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, idle, keepalive)
         if hasattr(socket, "TCP_KEEPINTVL"):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, keepalive)
-
-
-async def connect_tcp(host: str, port: int, keepalive: int) -> SocketWire:
-    """Connect by name or address. Raises OSError; the caller bounds the wait."""
-    stream = await trio.open_tcp_stream(host, port)
-    sock = socket.socket(fileno=stream.socket.detach())
-    tune_tcp(sock, keepalive)
-    return SocketWire(sock, host)
 
 
 async def connect_unix(path: str) -> SocketWire:

@@ -39,10 +39,52 @@ class ModelStateChanged(BusEvent):
 
 @frozen
 class ConfigReloaded(BusEvent):
-    """A new configuration is live; `generation` counts them from 1, the one at start."""
+    """A reload ended. `generation` counts the configurations that were live, from 1 at start."""
 
     newest_only: ClassVar[bool] = True
     generation: int
+    ok: bool = True
+    """False: nothing changed, the configuration of `generation` stays."""
+    error: str = ""
+    """Why, if it failed: every problem on a line of its own."""
+
+    @property
+    def subject(self) -> Hashable:
+        """A failure does not replace the success before it: that one has to be acted upon."""
+        return self.ok
+
+
+@frozen
+class ModelPreloaded(BusEvent):
+    """A model of `hooks.on_startup.preload` is up, or could not be brought up."""
+
+    model: str
+    success: bool
+
+
+@frozen(kw_only=True)
+class DecisionMade(BusEvent):
+    """The scheduler decided about a model that somebody waits for. Source: scheduling §2.10."""
+
+    time: float
+    """Unix seconds."""
+    kind: str
+    """`swap`: it begins; `hold`: an idle model is kept a moment; `gate`: a busy one is granted
+    nothing more."""
+    model: str
+    evicted: tuple[str, ...]
+    reason: str
+    waiters: int
+    oldest_wait: float
+    estimate: float
+
+
+@frozen
+class ProfileChanged(BusEvent):
+    """The active profile is `active` now; None: none is. Source: http-api §6.1."""
+
+    newest_only: ClassVar[bool] = True
+    active: str | None
 
 
 @frozen

@@ -90,12 +90,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             loading = args.health == "503" or time.monotonic() - started < args.ready_after
             self.answer(503 if loading else 200, b"{}")
             return
+        if self.headers.get("Upgrade"):  # takes it, and says nothing until the other side leaves
+            self.send_response(101)
+            self.send_header("Connection", "Upgrade")
+            self.send_header("Upgrade", self.headers["Upgrade"])
+            self.end_headers()
+            self.rfile.read()
+            self.close_connection = True
+            return
         self.do_POST()
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         time.sleep(args.work)
+        if b'"until"' in body:
+            self.stream_until(json.loads(body)["until"])
+            return
         seen = {
             "name": args.name,
             "pid": os.getpid(),
@@ -108,6 +119,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             },
         }
         self.answer(200, json.dumps(seen).encode())
+
+    def stream_until(self, path: str) -> None:
+        """Send events until the file `path` exists, then the last one."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not os.path.exists(path):
+            self.chunk(f"data: {os.getpid()}\n\n".encode())
+            time.sleep(0.05)
+        self.chunk(b"data: [DONE]\n\n")
+        self.chunk(b"")
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def log_message(self, format: str, *values: object) -> None:
         pass

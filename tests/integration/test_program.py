@@ -202,27 +202,6 @@ async def test_what_a_killed_program_and_guardian_left_is_swept_at_the_next_star
             assert f"process {left}" in second.log()
 
 
-async def test_a_reload_by_signal_keeps_unchanged_models_and_a_bad_file_changes_nothing(
-    tmp_path: Path,
-) -> None:
-    groups = "groups:\n  g:\n    swap: false\n    members: [m, other]\n"
-    path = tmp_path / "c.yaml"
-    async with started("-config", write(path, one_model() + groups)) as program:
-        first = (await program.chat("m")).json()["pid"]
-        other = (await program.chat("other")).json()["pid"]
-        write(path, one_model(more="env: [FAKE_X=1]") + groups)
-        program.process.send_signal(signal.SIGHUP)
-        await settled(lambda: "configuration reloaded" in program.log())
-        assert (await program.chat("other")).json()["pid"] == other
-        again = (await program.chat("m")).json()
-        assert again["pid"] != first
-        assert again["environ"]["FAKE_X"] == "1"
-        write(path, "models: [broken")
-        program.process.send_signal(signal.SIGHUP)
-        await settled(lambda: "reload failed" in program.log())
-        assert (await program.chat("m")).json()["pid"] == again["pid"]
-
-
 async def test_management_endpoints(tmp_path: Path) -> None:
     text = one_model(more="aliases: [n, 'a/b']\n    description: ' d '")
     async with started("-config", write(tmp_path / "c.yaml", text)) as program:
@@ -330,6 +309,24 @@ async def test_https_with_a_certificate(tmp_path: Path) -> None:
         assert program.url.startswith("https://")
         assert (await program.chat("m")).status_code == 200
         assert (await program.http.get("/health")).text == "OK"
+
+
+async def test_an_ignored_websocket_does_not_hold_the_ttl(tmp_path: Path) -> None:
+    text = one_model(more="ttl: 1\n    compat: {ignoreWebsockets: true}")
+    async with started("-config", write(tmp_path / "c.yaml", text)) as program:
+        assert (await program.chat("m")).status_code == 200
+        host, port = program.url.removeprefix("http://").split(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            await stream.send_all(
+                b"GET /upstream/m/socket HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\n"
+                b"Upgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"
+            )
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 101 ")
+            with trio.fail_after(20):
+                while await stream.receive_some():  # the unloaded model's end cuts the socket
+                    pass
+                while await program.running() != {}:
+                    await trio.sleep(0.02)
 
 
 async def test_keys_guard_everything_but_health(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ def configure(*models: Model, groups: dict[str, Group] | None = None, **keys: An
 class Rig:
     supervisor: Supervisor
     changes: list[str] = field(factory=list)
+    times: list[float] = field(factory=list)
+    """When each change was told."""
+
+    def when(self, change: str) -> float:
+        """The time of the last such change."""
+        return max(t for c, t in zip(self.changes, self.times, strict=True) if c == change)
 
     def state(self, name: str) -> ProcessState:
         return self.supervisor.states()[name]
@@ -71,15 +77,16 @@ class Rig:
 @asynccontextmanager
 async def running(config: Config) -> AsyncIterator[Rig]:
     changes: list[str] = []
-    supervisor = Supervisor(
-        config,
-        LogHub(),
-        Guardian(owner_id()),
-        lambda model, old, new: changes.append(f"{model} {old.value} > {new.value}"),
-    )
+    times: list[float] = []
+
+    def changed(model: str, old: ProcessState, new: ProcessState) -> None:
+        changes.append(f"{model} {old.value} > {new.value}")
+        times.append(trio.current_time())
+
+    supervisor = Supervisor(config, LogHub(), Guardian(owner_id()), changed)
     async with trio.open_nursery() as nursery:
         await nursery.start(supervisor.run)
-        yield Rig(supervisor, changes)
+        yield Rig(supervisor, changes, times)
         await supervisor.shut_down(0)
         nursery.cancel_scope.cancel()
 
@@ -194,11 +201,30 @@ async def test_a_crash_is_recovered_by_the_next_request() -> None:
 
 async def test_an_idle_model_is_unloaded_after_its_ttl_and_not_before() -> None:
     async with running(configure(model("a", ttl=1))) as rig:
-        for _ in range(8):
+        await rig.use("a")
+        used = trio.current_time()
+        await settled(lambda: rig.state("a") is STOPPED)
+        assert rig.when("a ready > stopping") - used > 1
+
+
+async def test_traffic_keeps_a_model_beyond_its_ttl() -> None:
+    async with running(configure(model("a", ttl=1))) as rig:
+        await rig.use("a")
+        last = began = trio.current_time()
+        while trio.current_time() < began + 1.5:
             await rig.use("a")
-            await trio.sleep(0.2)
-        assert rig.starts() == ["a"]  # traffic kept it for longer than its ttl
-        await settled(lambda: rig.state("a") is STOPPED, within=5)
+            gap = trio.current_time() - last
+            assert gap > 1 or rig.starts() == ["a"]  # a stalled machine proves nothing
+            last += gap
+            await trio.sleep(0.01)
+
+
+async def test_the_ttl_of_a_model_nobody_used_runs_from_ready() -> None:
+    async with running(configure(model("a", "--ready-after", "0.4", ttl=1))) as rig:
+        with trio.move_on_after(0.1):
+            await rig.use("a")
+        await settled(lambda: rig.state("a") is STOPPED and rig.starts() == ["a"])
+        assert rig.when("a ready > stopping") - rig.when("a starting > ready") > 1
 
 
 async def test_a_request_in_flight_holds_the_ttl() -> None:

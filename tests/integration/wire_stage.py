@@ -14,9 +14,12 @@ from llamaswap.config.schema import Config, Model, Timeouts
 from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.nursery.lease import Lease, WaitObserver
+from llamaswap.nursery.profile import ActiveProfile
+from llamaswap.planning.events import ProcessState
 from llamaswap.proxy.server import open_listeners, serve
 from llamaswap.proxy.site import Site
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.bus import EventBus
 
 Script: TypeAlias = Callable[["Peer"], Awaitable[None]]
 
@@ -144,6 +147,11 @@ class FixedLeases:
     def ready_lease(self, model: str) -> Lease | None:
         return self._lease(model) if self.ready else None
 
+    def state(self, model: str) -> ProcessState | None:
+        if model not in self.endpoints:
+            return None
+        return ProcessState.READY if self.ready else ProcessState.STOPPED
+
     def _lease(self, model: str) -> Lease:
         return Lease(model, self.endpoints[model], self.runs, self.timeouts)
 
@@ -182,7 +190,7 @@ class Stage:
         self.nursery.start_soon(trio.serve_listeners, handle, listeners)
 
     def configure(self, **changes: Any) -> None:
-        self.site.config = evolve(self.site.config, **changes)
+        self.site.reconfigure(evolve(self.site.config, **changes))
 
 
 @asynccontextmanager
@@ -197,13 +205,16 @@ async def stage(*models: Model, **keys: Any) -> AsyncIterator[Stage]:
     leases = FixedLeases()
     listeners = open_listeners("127.0.0.1:0")
     async with trio.open_nursery() as nursery:
-        site = Site(config, leases, "/nonexistent/control.sock")
+        profile = ActiveProfile(config.profiles, EventBus())
+        site = Site(config, leases, "/nonexistent/control.sock", profile)
         made = Stage(nursery, site, leases, listeners[0].getsockname()[1])
         site.on_finished = made.finished.append
         await nursery.start(serve, site, listeners)
-        yield made
-        for client in made.clients:
-            await client.stream.aclose()
+        try:
+            yield made
+        finally:
+            for client in made.clients:
+                client.stream.socket.close()
         nursery.cancel_scope.cancel()
 
 

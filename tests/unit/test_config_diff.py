@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from attrs import fields
 
-from llamaswap.config.diff import Difference, automatic_ports, compare
+from llamaswap.config.diff import PROCESS_FIELDS, Difference, automatic_ports, compare
 from llamaswap.config.load import load_config
-from llamaswap.config.schema import Config
+from llamaswap.config.schema import Config, Model
 
 BEFORE = """
 models:
@@ -50,7 +51,41 @@ def test_a_macro_counts_by_what_it_does(path: Path) -> None:
 def test_a_default_counts_where_it_is_used(path: Path) -> None:
     text = "models: {own: {cmd: 's ${PORT}', ttl: 5}, default: {cmd: 's ${PORT}'}}\n"
     difference = compare(load(path, text), load(path, text + "globalTTL: 9"))
-    assert difference == Difference(unchanged=("own",), changed=("default",))
+    assert difference == Difference(unchanged=("own",), adjusted=("default",))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "ttl: 9", "name: n", "description: d", "aliases: [x]", "unlisted: true",
+        "concurrencyLimit: 3", "useModelName: n", "unloadTimeout: 3", "metadata: {k: 1}",
+        "filters: {setParams: {k: 1}}", "timeouts: {connect: 3}", "sendLoadingState: true",
+        "capabilities: {tools: true}", "compat: {ignoreWebsockets: true}", "macros: {k: 1}",
+    ],
+)  # fmt: skip
+def test_what_a_process_is_not_started_with_leaves_it_alone(key: str, path: Path) -> None:
+    before = load(path, "models: {a: {cmd: 's ${PORT}'}}")
+    after = load(path, f"models: {{a: {{cmd: 's ${{PORT}}', {key}}}}}")
+    assert compare(before, after).changed == ()
+
+
+@pytest.mark.parametrize(
+    "key", ["cmdStop: t", "proxy: 'http://h:1'", "env: [A=1]", "checkEndpoint: /ready"]
+)
+def test_what_a_process_is_started_with_replaces_it(key: str, path: Path) -> None:
+    before = load(path, "models: {a: {cmd: 's ${PORT}'}}")
+    after = load(path, f"models: {{a: {{cmd: 's ${{PORT}}', {key}}}}}")
+    assert compare(before, after) == Difference(changed=("a",))
+
+
+def test_every_field_of_a_model_is_known_to_replace_the_process_or_not() -> None:
+    """A new field has to be placed: what a process is started with must be in PROCESS_FIELDS."""
+    live = {
+        "id", "auto_port", "aliases", "ttl", "unload_timeout", "unload_timeout_set", "unlisted",
+        "use_model_name", "name", "description", "concurrency_limit", "filters", "metadata",
+        "send_loading_state", "timeouts", "ignore_websockets", "capabilities", "macros",
+    }  # fmt: skip
+    assert {item.name for item in fields(Model)} == live | set(PROCESS_FIELDS)
 
 
 def test_a_new_model_in_front_changes_no_port_of_those_that_run(path: Path) -> None:

@@ -173,7 +173,7 @@ async def test_each_source_is_watched_on_its_own(
         times.append(trio.current_time() - start)
 
     async def run() -> None:
-        await watch([FILE, DIRECTORY], note, look=disk.look)
+        await watch(note, known={FILE: OLD, DIRECTORY: OLD}, look=disk.look)
 
     nursery.start_soon(run)
     await trio.sleep(5)
@@ -184,6 +184,23 @@ async def test_each_source_is_watched_on_its_own(
     assert times == [6.5, 16.5]
 
 
+async def test_a_change_between_loading_and_the_first_look_counts(
+    autojump_clock: MockClock, nursery: trio.Nursery
+) -> None:
+    disk = FakeDisk()
+    disk.states = {FILE.path: NEW}
+    changes: list[float] = []
+    start = trio.current_time()
+
+    async def run() -> None:
+        note = lambda: changes.append(trio.current_time() - start)  # noqa: E731  # said once
+        await watch(note, known={FILE: OLD}, look=disk.look)
+
+    nursery.start_soon(run)
+    await trio.sleep(10)
+    assert changes == [2.5]
+
+
 async def test_what_cannot_be_looked_at_counts_as_missing_and_is_logged_once(
     autojump_clock: MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -192,7 +209,7 @@ async def test_what_cannot_be_looked_at_counts_as_missing_and_is_logged_once(
     changes: list[str] = []
 
     async def run() -> None:
-        await watch([FILE], lambda: changes.append("change"), look=disk.look)
+        await watch(lambda: changes.append("change"), known={FILE: OLD}, look=disk.look)
 
     nursery.start_soon(run)
     await trio.sleep(1)

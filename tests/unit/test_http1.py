@@ -60,6 +60,7 @@ class PieceWire:
     pieces: list[bytes]
     sent: bytes = b""
     closed: bool = False
+    written: int = 0
     idle: set[Wire] = field(factory=set)
 
     async def recv(self) -> bytes:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llamaswap.errors import BadRequest
-from llamaswap.proxy.json_body import members, peek, replace_model
+from llamaswap.proxy.json_body import members, peek
+from llamaswap.proxy.json_edit import edit
 
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**15), 10**15) | st.text(max_size=8),
@@ -41,12 +42,12 @@ def test_replacing_the_name_changes_nothing_else(value: dict[str, Any], name: st
     name = name.encode("utf-8", "replace").decode()
     body = json.dumps(value).encode()
     expected = value | {"model": name} if "model" in value else value
-    assert json.loads(replace_model(body, name)) == expected
-    assert list(json.loads(replace_model(body, name))) == list(value)
+    assert json.loads(edit(body, name, None)) == expected
+    assert list(json.loads(edit(body, name, None))) == list(value)
 
 
 def test_every_duplicate_is_replaced() -> None:
-    assert replace_model(b'{"model":1,"model":{"a":[]}}', "x") == b'{"model":"x","model":"x"}'
+    assert edit(b'{"model":1,"model":{"a":[]}}', "x", None) == b'{"model":"x","model":"x"}'
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Sub-commands: one file each, with `run(arguments) -> exit code`, named in `table`."""
