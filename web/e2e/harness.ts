@@ -3,21 +3,15 @@
 import { createRequire } from "node:module";
 import { readFileSync } from "node:fs";
 import { chromium as playwright, type Browser, type BrowserContext, type Page } from "playwright-core";
-import { afterAll, expect, test } from "vitest";
+import { expect, inject, test } from "vitest";
 import { chromium, FLAGS } from "./chromium";
-import { startProgram, type Program } from "./program";
 import { Stage } from "./stage";
 
 let browser: Promise<Browser> | undefined;
-let demo: Promise<Program> | undefined;
 
 export const theBrowser = (): Promise<Browser> => (browser ??= playwright.launch({ executablePath: chromium()!, args: FLAGS, headless: true }));
-/** The program with its demo models, one for all checks that only read or load. */
-export const theProgram = (): Promise<Program> => (demo ??= startProgram());
-
-process.on("exit", () => {
-  void demo?.then((program) => program.process.kill("SIGKILL"));
-});
+/** The address of the program with its demo models, one for all checks that only read or load. */
+export const demo = (): string => inject("demo");
 
 const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -25,7 +19,6 @@ export interface Scene {
   page: Page;
   context: BrowserContext;
   stage: Stage;
-  program: Program;
   url: string;
   /** Another page with the same care. */
   open: () => Promise<Page>;
@@ -35,7 +28,8 @@ export interface Scene {
 }
 
 export interface Options {
-  program?: () => Promise<Program>;
+  /** The address of another program than the shared one. */
+  program?: () => string;
   mount?: string;
   width?: number;
   height?: number;
@@ -50,8 +44,7 @@ export const IDS = new Set<string>();
 export function check(id: string, title: string, run: (scene: Scene) => Promise<void>, options: Options = {}): void {
   IDS.add(id);
   test(`${id}: ${title}`, async () => {
-    const program = await (options.program ?? theProgram)();
-    const stage = await new Stage(program.url, options.mount ?? "").start();
+    const stage = await new Stage((options.program ?? demo)(), options.mount ?? "").start();
     const context = await (await theBrowser()).newContext({ viewport: { width: options.width ?? 1280, height: options.height ?? 800 }, colorScheme: options.dark ? "dark" : "light", ...options.context });
     const problems: string[] = [];
     const allowed: RegExp[] = [/favicon/];
@@ -72,7 +65,7 @@ export function check(id: string, title: string, run: (scene: Scene) => Promise<
     const page = await open();
     const url = stage.url + (options.mount ?? "");
     const scene: Scene = {
-      page, context, stage, program, url, open,
+      page, context, stage, url, open,
       allow: (...patterns) => allowed.push(...patterns),
       go: async (path = "/ui/") => {
         await page.goto(url + path);
@@ -114,16 +107,6 @@ export async function settled<T>(look: () => T | Promise<T>, within = 10_000): P
 }
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-let finished = false;
-export async function finish(): Promise<void> {
-  if (finished) return;
-  finished = true;
-  await (await browser)?.close();
-  await (await demo)?.stop();
-}
-
-afterAll(() => undefined);
 
 // --- what scripted streams tell ---------------------------------------------------------------------
 
