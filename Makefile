@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench clean help
+.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench soak audit clean help
 
 # Node as the build tools need it, or nothing
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
@@ -18,6 +18,7 @@ help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
 	@echo "make ui     build the web UI (make run does it when Node is there)"
+	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
 
 run: $(VENV)/run.ready ui
@@ -49,7 +50,7 @@ ifeq ($(NODE),yes)
 	$(call say,types$(COMMA) lint and unit tests of the web UI$(COMMA) sizes)
 	@cd web && npm run --silent types && npm run --silent lint && npm test --silent && npm run --silent size
 else
-	@test -z "$(LLAMASWAP_REQUIRE_BROWSER)" || { echo "Node 20.19 or newer is required here and is not there."; exit 1; }
+	@test -z "$(LLAMASWAP_REQUIRE_ALL)" || { echo "Node 20.19 or newer is required here and is not there."; exit 1; }
 	@echo "LEFT OUT: all checks of the web UI (types, lint, unit tests, sizes, browser). They need Node 20.19 or newer."
 endif
 
@@ -58,7 +59,7 @@ ifneq ($(and $(NODE),$(CHROMIUM)),)
 	$(call say,the web UI in a browser)
 	@cd web && npm run --silent browser
 else
-	@test -z "$(LLAMASWAP_REQUIRE_BROWSER)" || { echo "Node and Chromium are required here, and one of them is not there."; exit 1; }
+	@test -z "$(LLAMASWAP_REQUIRE_ALL)" || { echo "Node and Chromium are required here, and one of them is not there."; exit 1; }
 	@echo "LEFT OUT: the browser checks of the web UI. They need Node 20.19 or newer and Chromium (Debian: apt install chromium)."
 endif
 
@@ -85,6 +86,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+audit: $(VENV)/dev.ready
+	$(call say,known vulnerabilities of dependencies)
+	@$(BIN)/python packaging/audit.py
 
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))
