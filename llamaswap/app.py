@@ -40,9 +40,11 @@ from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
+from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -86,8 +88,10 @@ class Program:
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
+    _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
+    _service: ServiceManager = field(init=False)
     _exit_code: int = field(default=0, init=False)
 
     @property
@@ -103,6 +107,7 @@ class Program:
         """
         self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
+        self._service = ServiceManager.from_environment(os.environ)
         self._hub.mode = self.config.log_to_stdout
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
@@ -149,12 +154,15 @@ class Program:
                         decisions=self._decisions,
                         profile=profile,
                         monitor=self._monitor,
+                        hardware=self._hardware,
                     )
 
                 nursery.start_soon(_serve_control_plane, control_plane, control)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
+                nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._hardware.run, name="hardware report")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
@@ -178,8 +186,14 @@ class Program:
             )
             if not self.config.api_keys:
                 logger.warning("and no apiKeys are set: whoever reaches it may use it")
+        self._service.ready(self._summary())
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")
+
+    def _summary(self) -> str:
+        """One line for the service manager: how many models are ready."""
+        states = self._supervisor.states().values()
+        return f"{sum(s is ProcessState.READY for s in states)} of {len(states)} models ready"
 
     # --- while it runs ----------------------------------------------------------------------------
 
@@ -234,6 +248,8 @@ class Program:
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+        if ProcessState.READY in (old, new):
+            self._service.status(self._summary())
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(
@@ -254,6 +270,7 @@ class Program:
     async def _shut_down(self) -> None:
         """Drain, then stop every process, within `SHUTDOWN_LIMIT`. Source: lifecycle §1.10."""
         began = trio.current_time()
+        self._service.stopping()
         stop_accepting(self._listeners)
         self._access_log.flush()
         self._hub.end()  # log streams would keep the drain waiting
