@@ -43,6 +43,7 @@ from llamaswap.proxy.http1 import (
     status_line,
 )
 from llamaswap.proxy.peers import PeerLink, authorized, start_line
+from llamaswap.proxy.prelude import Prelude, prelude_for
 from llamaswap.proxy.resolve import (
     Asked,
     asked_in_body,
@@ -98,6 +99,8 @@ class Exchange:
     sent: int = 0
     keep_alive: bool = True
     began: float = field(factory=monotonic)
+    prelude: Prelude | None = None
+    """What the client is shown before its upstream answers."""
 
     def client_descriptor(self) -> int:
         """The client's socket; negative: closed."""
@@ -187,8 +190,15 @@ class Exchange:
         if to.peer is not None:
             await self._carry_to_peer(to.peer, path, readable=readable)
             return
+        carry = partial(self._carry, path=path, readable=readable)
+        if asked.stream and self.head.method == "POST":
+            model = self.site.config.models[to.model]
+            self.prelude = prelude_for(self, model, asked.name, path)
+            if self.prelude is not None:
+                await self.prelude.lead(to.model, carry)
+                return
         async with self.site.leases.lease(to.model) as lease:
-            await self._carry(lease, path, readable=readable)
+            await carry(lease)
 
     async def _pass_through(self, raw: str) -> None:
         """`/upstream/<model>/<tail>`: the tail as received, no look at the body."""
