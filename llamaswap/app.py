@@ -36,15 +36,17 @@ from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import ProcessState
+from llamaswap.planning.events import Decision, ProcessState
 from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
 from llamaswap.telemetry.access_log import AccessLog
-from llamaswap.telemetry.bus import EventBus, ModelStateChanged
+from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 from llamaswap.telemetry.stdout import copy_to_stdout
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class Program:
     on_listening: Callable[[str], None] = lambda url: None
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
+    _decisions: Decisions = field(factory=Decisions, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _live: LiveConfig = field(init=False)
     _reloader: Reloader | None = field(default=None, init=False)
@@ -79,6 +82,7 @@ class Program:
     """Around the preloading under way; the next reload begins another."""
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
+    _monitor: Monitor = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _exit_code: int = field(default=0, init=False)
@@ -100,6 +104,8 @@ class Program:
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
             self._log_settings = settings
+            for warning in self.loaded.warnings:
+                logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
@@ -111,12 +117,15 @@ class Program:
 
     async def _serve(self, guardian: Guardian, control_socket: str) -> None:
         await sweep_orphans()
-        self._supervisor = Supervisor(self.config, self._hub, guardian, self._state_changed)
+        self._supervisor = Supervisor(
+            self.config, self._hub, guardian, self._state_changed, self._decided
+        )
         self._preloader = Preloader(self._supervisor, self._bus)
         profile = ActiveProfile(self.config.profiles, self._bus)
         self._site = Site(
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
+        self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
             signals_wanted.append(SIGHUP)
@@ -128,12 +137,15 @@ class Program:
                     config=lambda: self._site.config,
                     hub=self._hub,
                     live=self._live,
+                    decisions=self._decisions,
                     profile=profile,
+                    monitor=self._monitor,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._monitor.run, name="performance monitor")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
                 nursery.start_soon(self._backstop)
@@ -198,6 +210,7 @@ class Program:
         self._hub.mode = config.log_to_stdout
         self._hub.keep_models(config.models)
         self._log_settings.apply(config.log_level, config.log_time_format)
+        self._monitor.apply(config.performance)
         again = partial(
             self._preloader.after_reload, config.preload, before.preload, compare(before, config)
         )
@@ -211,6 +224,20 @@ class Program:
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+
+    def _decided(self, decision: Decision) -> None:
+        made = DecisionMade(
+            time=time.time(),
+            kind=decision.kind.value,
+            model=decision.model,
+            evicted=decision.evicted,
+            reason=decision.reason,
+            waiters=decision.waiters,
+            oldest_wait=decision.oldest_wait,
+            estimate=decision.estimate,
+        )
+        self._decisions.add(made)
+        self._bus.publish(made)
 
     # --- the end ----------------------------------------------------------------------------------
 

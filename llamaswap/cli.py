@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from llamaswap.config.load import Loaded
     from llamaswap.config.watch import Signature, Watched
 
+DEFAULT_SERVER = "llama-server"
 DEMO_LISTEN = "127.0.0.1:8080"
 
 
@@ -60,17 +61,18 @@ def version_line() -> str:
 
 def _start(options: Options) -> int:
     tls = _tls_context(options)
-    demo = not options.config and not options.config_dir
+    _check_sources(options)
+    demo = not options.config and not options.config_dir and not options.models_dir
     checking = options.check_config or options.print_config
     watched = _watched(options) if options.watch_config and not checking else {}
     loaded = _load_demo() if demo else _load(options)
     if checking:
         from llamaswap.config.report import printable, summary
 
+        for warning in loaded.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
         print(printable(loaded.config) if options.print_config else summary(loaded))
         return 0
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
     # from here on the program starts; what only a start needs is imported only now
     import trio
 
@@ -92,6 +94,8 @@ def _start(options: Options) -> int:
 def _load(options: Options, sticky_ports: Mapping[str, int] | None = None) -> Loaded:
     from llamaswap.config.load import load_config
 
+    if options.models_dir:
+        return _load_folder(Path(options.models_dir), sticky_ports)
     return load_config(*_sources(options), environ=os.environ, sticky_ports=sticky_ports)
 
 
@@ -109,16 +113,46 @@ def _watched(options: Options) -> dict[Watched, Signature]:
     return sources_of(*_sources(options))
 
 
+def _check_sources(options: Options) -> None:
+    if not options.models_dir:
+        return
+    if options.config or options.config_dir:
+        raise LlamaswapError(
+            "-models-dir serves a folder without a configuration; to change something, write one "
+            f"with `init {options.models_dir}` and use it with -config"
+        )
+    if options.watch_config:
+        raise LlamaswapError(
+            "-watch-config does not watch -models-dir; SIGHUP makes llamaswap look at it again"
+        )
+
+
+def _load_folder(folder: Path, sticky_ports: Mapping[str, int] | None) -> Loaded:
+    from llamaswap.models_folder.folder import scan
+    from llamaswap.models_folder.generate import generate
+
+    found = scan(folder.expanduser())
+    for reason in found.passed_over:
+        print(f"warning: not served: {reason}", file=sys.stderr)
+    return _load_text(generate(found, DEFAULT_SERVER), sticky_ports)
+
+
 def _load_demo() -> Loaded:
+    from llamaswap.demo.config import demo_config_text
+
+    return _load_text(demo_config_text(sys.executable))
+
+
+def _load_text(text: str, sticky_ports: Mapping[str, int] | None = None) -> Loaded:
+    """A configuration that we wrote ourselves."""
     import tempfile
 
     from llamaswap.config.load import load_config
-    from llamaswap.demo.config import demo_config_text
 
-    with tempfile.TemporaryDirectory(prefix="llamaswap-demo-") as folder:
-        path = Path(folder, "demo.yaml")
-        path.write_text(demo_config_text(sys.executable), encoding="utf-8")
-        return load_config(path, None, environ=os.environ)
+    with tempfile.TemporaryDirectory(prefix="llamaswap-") as folder:
+        path = Path(folder, "built-in.yaml")
+        path.write_text(text, encoding="utf-8")
+        return load_config(path, None, environ=os.environ, sticky_ports=sticky_ports)
 
 
 def _tls_context(options: Options) -> ssl.SSLContext | None:

@@ -31,6 +31,7 @@ class Flag:
 FLAGS = (
     Flag("config", "path", "configuration file; without any, built-in demo models are served"),
     Flag("config-dir", "dir", "directory of *.yml and *.yaml files, merged after -config"),
+    Flag("models-dir", "dir", "serve the *.gguf files of a folder, without a configuration file"),
     Flag("listen", "host:port", "address to serve on (default :8080, :8443 with TLS)"),
     Flag("tls-cert-file", "path", "PEM certificate chain; HTTPS together with -tls-key-file"),
     Flag("tls-key-file", "path", "PEM key"),
@@ -49,6 +50,7 @@ class Options:
 
     config: str = ""
     config_dir: str = ""
+    models_dir: str = ""
     listen: str = ""
     tls_cert_file: str = ""
     tls_key_file: str = ""

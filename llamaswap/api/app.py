@@ -24,7 +24,9 @@ from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.loghub import LogHub
+from llamaswap.telemetry.sampler import Monitor
 
 
 class ModelsView(Protocol):
@@ -47,7 +49,9 @@ class Surroundings:
     current_config: Callable[[], Config]
     hub: LogHub
     live: LiveConfig
+    decisions: Decisions
     profile: ActiveProfile
+    monitor: Monitor
 
     @property
     def config(self) -> Config:
@@ -85,7 +89,9 @@ def create_app(
     config: Callable[[], Config],
     hub: LogHub,
     live: LiveConfig,
+    decisions: Decisions,
     profile: ActiveProfile,
+    monitor: Monitor,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
@@ -94,16 +100,31 @@ def create_app(
         listings,
         logs,
         pages,
+        performance,
         profiles,
         unload,
+    )
+    from llamaswap.api import (
+        decisions as decision_routes,
     )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, profile)
-    for family in (configuration, health, listings, logs, pages, profiles, unload):
+    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
+    families = (
+        configuration,
+        decision_routes,
+        health,
+        listings,
+        logs,
+        pages,
+        performance,
+        profiles,
+        unload,
+    )
+    for family in families:
         family.add_routes(app, around)
 
     async def on_error(error: Exception) -> quart.Response:

@@ -9,11 +9,13 @@ line is called `LINE`, and help and shell completion know its flags.
 from __future__ import annotations
 
 COMMANDS: dict[str, str] = {
+    "init": "write a starting configuration for a folder of GGUF files",
     "check": "configuration, programs, files, ports, GPUs, running instance",
     "status": "models, states, requests and GPUs of a running llamaswap (-watch)",
     "load": "start models and wait until they are ready",
     "unload": "stop one model, or all",
     "logs": "what the program or a model has said (-f follows)",
+    "config-schema": "print the JSON schema of the configuration, for editors",
     "bench": "send chat requests, report rate and latency",
     "fake-model": "a server that pretends to be a model",
     "completion": "completion script for bash, zsh or fish",

@@ -29,7 +29,11 @@ def as_document(config: Config) -> dict[str, Any]:
         "metricsMaxInMemory": config.metrics_max_in_memory,
         "captureBuffer": config.capture_buffer,
         "store": _store(config),
-        "ui": {"activity": {"session_id": list(config.session_id_headers)}},
+        "ui": {
+            "title": config.ui_title,
+            "basePath": config.ui_base_path,
+            "activity": {"session_id": list(config.session_id_headers)},
+        },
         "performance": {
             "disabled": config.performance.disabled,
             "every": f"{config.performance.every:g}s",

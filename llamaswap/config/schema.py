@@ -202,6 +202,10 @@ class Config:
     store_max_rows: int = 0
     """Rows of a file store beyond this are pruned, oldest first; 0 = none are."""
     session_id_headers: tuple[str, ...] = ("X-Session-ID", "X-Litellm-Session-Id")
+    ui_title: str = ""
+    """Name of this server for people; empty: the pages have their own. Source: web-ui §2.1."""
+    ui_base_path: str = ""
+    """`/like/this`, without a slash at the end; empty: the root, or what a proxy's header says."""
     performance: Performance = field(factory=Performance)
     include_aliases_in_list: bool = False
     api_keys: tuple[str, ...] = field(default=(), repr=False)

@@ -114,6 +114,15 @@ class ActivityUiSection:
 class UiSection:
     """The web UI."""
 
+    title: Text = field(
+        default="", metadata=meta("title", "Name of this server, shown by the pages.")
+    )
+    base_path: Text = field(
+        default="",
+        metadata=meta(
+            "basePath", "Path below which a reverse proxy shows this server, such as /llm."
+        ),
+    )
     activity: ActivityUiSection = field(
         factory=ActivityUiSection, metadata=meta("activity", "The activity page.")
     )

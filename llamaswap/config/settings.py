@@ -6,6 +6,7 @@ Source: config §2.3, §2.10 to §2.14.
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ MIN_HEALTH_CHECK_TIMEOUT = 15
 MIN_PERFORMANCE_EVERY = 5.0
 DEFAULT_METRICS_IN_MEMORY = 1000
 DEFAULT_UNLOAD_TIMEOUT = 10
+_BASE_PATH = re.compile(r"[\w.~-]+(/[\w.~-]+)*", re.ASCII)
 
 
 def resolve_settings(written: RootSection, findings: Findings) -> dict[str, Any]:
@@ -46,6 +48,8 @@ def resolve_settings(written: RootSection, findings: Findings) -> dict[str, Any]
         "store_path": _store_path(written, findings),
         "store_max_rows": _store_max_rows(written, findings),
         "session_id_headers": _headers(written.ui.activity.session_id),
+        "ui_title": written.ui.title.strip(),
+        "ui_base_path": _base_path(written, findings),
         "performance": _performance(written, findings),
         "include_aliases_in_list": written.include_aliases_in_list,
         "ignore_paths": _ignore_paths(written, findings),
@@ -108,6 +112,17 @@ def _headers(written: list[str]) -> tuple[str, ...]:
         if name:
             kept.setdefault(name.lower(), name)
     return tuple(kept.values())
+
+
+def _base_path(written: RootSection, findings: Findings) -> str:
+    path = written.ui.base_path.strip().strip("/")
+    if not path:
+        return ""
+    if not _BASE_PATH.fullmatch(path):
+        text = f"'{written.ui.base_path}' is no path like /llm; the root is used"
+        findings.warn("W-VALUE", ("ui", "basePath"), text)
+        return ""
+    return f"/{path}"
 
 
 def _performance(written: RootSection, findings: Findings) -> Performance:

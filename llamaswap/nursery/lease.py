@@ -30,8 +30,11 @@ class WaitObserver(Protocol):
         """The request was accepted: no clean refusal follows any more."""
         ...
 
-    def position(self, place: int) -> None:
-        """The request's 1-based place in the queue is now `place`."""
+    def position(self, place: int, wait: float) -> None:
+        """The request's 1-based place in the queue is now `place`.
+
+        `wait`: seconds it is expected to wait yet, learned from earlier loads and answers.
+        """
         ...
 
 

@@ -39,6 +39,8 @@ from llamaswap.planning.events import (
     Admit,
     Arrived,
     CancelJob,
+    Decision,
+    DecisionKind,
     Effect,
     Event,
     Grant,
@@ -57,6 +59,8 @@ from llamaswap.planning.events import (
     TicketId,
     Unload,
 )
+from llamaswap.planning.leaving import Leaving
+from llamaswap.planning.planner import Planner
 from llamaswap.planning.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
@@ -74,6 +78,7 @@ class Logs(Protocol):
 
 
 StateListener: TypeAlias = Callable[[str, ProcessState, ProcessState], None]
+DecisionListener: TypeAlias = Callable[[Decision], None]
 
 
 @frozen
@@ -142,8 +147,11 @@ class Supervisor:
     guardian: Guardian
     on_state: StateListener = lambda model, old, new: None
     """Told of every state change, in order, before the scheduler decides about it."""
+    on_decision: DecisionListener = lambda decision: None
+    """Told why each swap begins, and why one does not begin yet."""
 
     _scheduler: Scheduler = field(init=False)
+    _planner: Planner = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
     _nursery: trio.Nursery = field(init=False)
@@ -174,6 +182,7 @@ class Supervisor:
         self._ids = count(1).__next__
         self._runs = count(1).__next__
         self._scheduler = scheduler_for(self.config)
+        self._planner = planner_for(self.config)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -236,7 +245,15 @@ class Supervisor:
     def displaced_by(self, model: str) -> tuple[str, ...]:
         """Who would have to go for `model`, as things are now. Others may decide meanwhile."""
         running = sorted(name for name, state in self.states().items() if state.resident)
-        return planner_for(self.config).evict(model, running)
+        return self._planner.evict(model, running)
+
+    def leaders(self) -> Mapping[int, str]:
+        """The model of every process that runs now, by the process's id. For display."""
+        return {
+            upstream.pid: upstream.model.id
+            for upstream in {*self._upstreams.values(), *self._retired}
+            if upstream.pid is not None
+        }
 
     async def unload(self, models: Sequence[str]) -> None:
         """Stop these models (real ids), in-flight requests or not; return when they are stopped.
@@ -327,8 +344,7 @@ class Supervisor:
             case _Reconfigure(config=config, done=done):
                 self._replace(config, done)
             case _Adopt(config=config, done=done):
-                rules, planner = rules_for(config), planner_for(config)
-                self._apply(self._scheduler.reconfigure(rules, planner, now))
+                self._apply(self._scheduler.reconfigure(rules_for(config), self._planner, now))
                 done.set()
             case _:
                 self._apply(self._scheduler.handle(message, now))
@@ -348,10 +364,10 @@ class Supervisor:
                 case Refuse(ticket=ticket, error=error):
                     if (waiting := self._tickets.get(ticket)) is not None:
                         waiting.decide(error)
-                case Position(ticket=ticket, position=place):
+                case Position(ticket=ticket, position=place, wait=wait):
                     waiting = self._tickets.get(ticket)
                     if waiting is not None and waiting.observer is not None:
-                        waiting.observer.position(place)
+                        waiting.observer.position(place, wait)
                 case StartJob(job=number):
                     job = self._jobs[number] = _Job(effect)
                     self._nursery.start_soon(self._swap, job, name=f"swap to {effect.target}")
@@ -362,6 +378,9 @@ class Supervisor:
                 case Stop(models=models, reason=reason):
                     for model in models:
                         self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")
+                case Decision():
+                    _log_decision(effect)
+                    self.on_decision(effect)
 
     # --- child tasks ------------------------------------------------------------------------------
 
@@ -478,6 +497,7 @@ class Supervisor:
 
     def _replace(self, config: Config, done: trio.Event) -> None:
         """Compare model by model; keep what did not change, retire the rest."""
+        before, known_before = self._planner, self.config.models
         self.config = config
         self._generation += 1
         predecessors: dict[str, Upstream | None] = {}
@@ -496,6 +516,9 @@ class Supervisor:
                 predecessor = predecessors.pop(model, None) or self._last_retired(model)
                 self._upstreams[model] = self._new_upstream(description, predecessor)
                 self._state_changed(model, self._upstreams[model].state)
+        self._planner = planner_for(config)
+        if any(upstream.has_process for upstream in self._retired):
+            self._planner = Leaving(self._planner, config.models, before, known_before)
         # behind the state changes: nobody may be granted to a process that is about to stop
         self._post(_Adopt(config, done))
 
@@ -563,6 +586,27 @@ class Supervisor:
                 idle.set()
         if self._enqueue(Released(ticket)):
             self._turn()
+
+
+def _log_decision(decision: Decision) -> None:
+    """Say once, in one line, who waited, who goes, why, and what it is expected to cost."""
+    waiters = f"{decision.waiters} {'requests wait' if decision.waiters != 1 else 'request waits'}"
+    goes = ", ".join(f"<{model}>" for model in decision.evicted)
+    match decision.kind:
+        case DecisionKind.SWAP:
+            what = f"swap to <{decision.model}>" + (f", stopping {goes}" if goes else "")
+        case DecisionKind.HOLD:
+            what = f"<{decision.model}> has to wait, {goes} is kept"
+        case DecisionKind.GATE:
+            what = f"<{decision.model}> is overdue, {goes} is granted nothing more"
+    logger.info(
+        "%s: %s, the oldest for %.1f s; because %s; expected to take %.1f s",
+        what,
+        waiters,
+        decision.oldest_wait,
+        decision.reason,
+        decision.estimate,
+    )
 
 
 @define(eq=False)

@@ -55,6 +55,8 @@ class Arrived:
 
     ticket: TicketId
     model: str
+    priority: int | None = None
+    """None: the priority that the configuration gives the model."""
 
 
 @frozen
@@ -84,6 +86,14 @@ class StateChanged:
 
 
 @frozen
+class SlotsKnown:
+    """A ready upstream said how many requests it works on at once."""
+
+    model: str
+    slots: int
+
+
+@frozen
 class Unload:
     """An operator wants these models (real ids) stopped, in-flight requests or not."""
 
@@ -100,7 +110,9 @@ class Shutdown:
     """The program stops: nothing new starts, whoever waits is failed, in-flight continues."""
 
 
-Event: TypeAlias = Arrived | Released | JobDone | StateChanged | Unload | Tick | Shutdown
+Event: TypeAlias = (
+    Arrived | Released | JobDone | StateChanged | SlotsKnown | Unload | Tick | Shutdown
+)
 
 # --- effects --------------------------------------------------------------------------------------
 
@@ -129,10 +141,15 @@ class Refuse:
 
 @frozen
 class Position:
-    """The request's 1-based place in the whole queue changed."""
+    """The request's 1-based place among those that wait changed.
+
+    `fifo` counts the whole queue, `batch` those that wait for the same model.
+    """
 
     ticket: TicketId
     position: int
+    wait: float = 0.0
+    """Seconds it is expected to wait yet: an estimate from what was learned."""
 
 
 @frozen
@@ -162,4 +179,30 @@ class Stop:
     reason: StopReason
 
 
-Effect: TypeAlias = Admit | Grant | Refuse | Position | StartJob | CancelJob | Stop
+class DecisionKind(Enum):
+    """What was decided about a model that somebody waits for."""
+
+    SWAP = "swap"
+    HOLD = "hold"
+    GATE = "gate"
+
+
+@frozen(kw_only=True)
+class Decision:
+    """Why a swap begins, or does not begin yet: for people, once per decision."""
+
+    kind: DecisionKind
+    model: str
+    """Who is wanted."""
+    evicted: tuple[str, ...]
+    """Who goes for it; for a hold and a gate: who will."""
+    reason: str
+    """A clause that completes "because …"."""
+    waiters: int
+    oldest_wait: float
+    """Seconds, of the request for `model` that came first."""
+    estimate: float
+    """Seconds expected until `model` is ready (swap, gate) or the hold ends."""
+
+
+Effect: TypeAlias = Admit | Grant | Refuse | Position | StartJob | CancelJob | Stop | Decision

@@ -62,6 +62,23 @@ class ModelPreloaded(BusEvent):
     success: bool
 
 
+@frozen(kw_only=True)
+class DecisionMade(BusEvent):
+    """The scheduler decided about a model that somebody waits for. Source: scheduling §2.10."""
+
+    time: float
+    """Unix seconds."""
+    kind: str
+    """`swap`: it begins; `hold`: an idle model is kept a moment; `gate`: a busy one is granted
+    nothing more."""
+    model: str
+    evicted: tuple[str, ...]
+    reason: str
+    waiters: int
+    oldest_wait: float
+    estimate: float
+
+
 @frozen
 class ProfileChanged(BusEvent):
     """The active profile is `active` now; None: none is. Source: http-api §6.1."""

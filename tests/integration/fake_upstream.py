@@ -104,6 +104,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         time.sleep(args.work)
+        if b'"until"' in body:
+            self.stream_until(json.loads(body)["until"])
+            return
         seen = {
             "name": args.name,
             "pid": os.getpid(),
@@ -116,6 +119,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
             },
         }
         self.answer(200, json.dumps(seen).encode())
+
+    def stream_until(self, path: str) -> None:
+        """Send events until the file `path` exists, then the last one."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while not os.path.exists(path):
+            self.chunk(f"data: {os.getpid()}\n\n".encode())
+            time.sleep(0.05)
+        self.chunk(b"data: [DONE]\n\n")
+        self.chunk(b"")
+
+    def chunk(self, data: bytes) -> None:
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def log_message(self, format: str, *values: object) -> None:
         pass

@@ -19,6 +19,9 @@ import trio
 from llamaswap.cli import main
 from tests.integration.processes import fake_command, free_port, settled
 from tests.integration.program import Program, command, started, write
+from tests.integration.tiny_gguf import write_tiny_gguf
+
+LLAMA_SERVER = Path(__file__).with_name("llama_server.py")
 
 CONFIG = f"""
 apiKeys: [key-1]
@@ -31,6 +34,16 @@ models:
   broken:
     cmd: /nowhere/server --port ${{PORT}}
     unlisted: true
+"""
+
+TWO_MISTAKES = """
+models:
+  a:
+    cmd: x ${PORT}
+    ttl: x
+  b:
+    cmd: x ${PORT}
+    ttl: y
 """
 
 
@@ -195,7 +208,10 @@ async def test_check_finds_what_would_not_run(
 async def test_check_reports_all_problems_and_a_missing_instance(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = write(tmp_path / "c.yaml", "models:\n  a: {cmd: 5, ttl: x}\n  b: {ttl: y}\n")
+    path = write(
+        tmp_path / "c.yaml",
+        TWO_MISTAKES,
+    )
     url = f"http://127.0.0.1:{free_port()}"
     assert await call("check", "-config", path, "-url", url) == 1
     shown = capsys.readouterr().out
@@ -255,6 +271,49 @@ async def test_fake_model_loads_answers_and_leaves() -> None:
     with trio.fail_after(20):
         assert await process.wait() == 0
     await process.stdout.aclose()
+
+
+async def test_init_writes_a_configuration_and_models_dir_serves_the_folder_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    write_tiny_gguf(models / "tiny-F32.gguf", 1)
+    server = tmp_path / "bin" / "llama-server"
+    server.parent.mkdir()
+    server.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {LLAMA_SERVER} "$@"\n')
+    server.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{server.parent}:{os.environ['PATH']}")
+    output = tmp_path / "made.yaml"
+    words = ("init", str(models), "-output", str(output))
+    assert await call(*words) == 0
+    assert "1 models" in capsys.readouterr().out
+    assert await call(*words) == 1
+    assert "-force" in capsys.readouterr().err
+    assert await call(*words, "-force") == 0
+    assert await call("init", str(models), "-output", "-") == 0
+    assert output.read_text() in capsys.readouterr().out
+    assert await call("init", str(tmp_path / "nowhere")) == 1
+
+    async with started("-config", str(output)) as program:
+        answer = await program.chat("tiny", max_tokens=2)
+        assert answer.json()["usage"]["completion_tokens"] == 2
+    async with started("-models-dir", str(models)) as program:
+        assert (await program.chat("tiny", max_tokens=2)).status_code == 200
+        [pid] = program.model_pids()
+        write_tiny_gguf(models / "second.gguf", 2)
+        program.process.send_signal(signal.SIGHUP)
+        await settled(lambda: "configuration reloaded" in program.log())
+        assert (await program.chat("second", max_tokens=1)).status_code == 200
+        assert pid in program.model_pids()
+
+
+@pytest.mark.parametrize("flag", ["-config=x", "-config-dir=x", "-watch-config"])
+def test_models_dir_goes_with_no_other_source(
+    flag: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["-models-dir", str(tmp_path), flag]) == 1
+    assert "-models-dir" in capsys.readouterr().err
 
 
 def complete_in_bash(script: str, *words: str) -> list[str]:

@@ -202,27 +202,6 @@ async def test_what_a_killed_program_and_guardian_left_is_swept_at_the_next_star
             assert f"process {left}" in second.log()
 
 
-async def test_a_reload_by_signal_keeps_unchanged_models_and_a_bad_file_changes_nothing(
-    tmp_path: Path,
-) -> None:
-    groups = "groups:\n  g:\n    swap: false\n    members: [m, other]\n"
-    path = tmp_path / "c.yaml"
-    async with started("-config", write(path, one_model() + groups)) as program:
-        first = (await program.chat("m")).json()["pid"]
-        other = (await program.chat("other")).json()["pid"]
-        write(path, one_model(more="env: [FAKE_X=1]") + groups)
-        program.process.send_signal(signal.SIGHUP)
-        await settled(lambda: "configuration reloaded" in program.log())
-        assert (await program.chat("other")).json()["pid"] == other
-        again = (await program.chat("m")).json()
-        assert again["pid"] != first
-        assert again["environ"]["FAKE_X"] == "1"
-        write(path, "models: [broken")
-        program.process.send_signal(signal.SIGHUP)
-        await settled(lambda: "reload failed" in program.log())
-        assert (await program.chat("m")).json()["pid"] == again["pid"]
-
-
 async def test_management_endpoints(tmp_path: Path) -> None:
     text = one_model(more="aliases: [n, 'a/b']\n    description: ' d '")
     async with started("-config", write(tmp_path / "c.yaml", text)) as program:

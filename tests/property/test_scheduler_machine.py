@@ -17,6 +17,7 @@ from llamaswap.planning.events import (
     Admit,
     Arrived,
     CancelJob,
+    Decision,
     Effect,
     Event,
     Grant,
@@ -133,6 +134,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                     self.cancelled.add(job)
                 case Stop(models=models, reason=reason):
                     self.on_stop(models, reason)
+                case Decision():
+                    assert effect.model in MODELS
 
     def on_grant(self, ticket: TicketId) -> None:
         model = self.model_of[ticket]
@@ -333,7 +336,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             return
         before = [request.ticket for request in self.scheduler._queue]
         self.scheduler._effects = []
-        self.scheduler._drain()
+        self.scheduler._decide()
         assert [request.ticket for request in self.scheduler._queue] == before
 
     def teardown(self) -> None:

@@ -15,6 +15,7 @@ LAYERS = {
     "http_client": 0,
     "version": 0,
     "config": 1,
+    "models_folder": 1,
     "telemetry": 1,
     "planning": 2,
     "nursery": 3,

@@ -23,6 +23,7 @@ from llamaswap.planning.events import (
     Admit,
     Arrived,
     CancelJob,
+    Decision,
     Event,
     Grant,
     JobDone,
@@ -53,7 +54,9 @@ class Stage:
     states: dict[str, ProcessState] = field(factory=dict)
     jobs: dict[str, StartJob] = field(factory=dict)
     positions: dict[str, int] = field(factory=dict)
+    waits: dict[str, float] = field(factory=dict)
     seen: list[str] = field(factory=list)
+    decisions: list[Decision] = field(factory=list)
 
     def play(self, text: str) -> None:
         """Play a transcript; fail at the first step whose effects differ."""
@@ -127,13 +130,16 @@ class Stage:
         match effect:
             case Admit() | CancelJob():
                 pass
+            case Decision():
+                self.decisions.append(effect)
             case Grant(ticket=ticket):
                 self.note("serve", ticket)
             case Refuse(ticket=ticket, error=error):
                 kind = {404: "404", 429: "429", 503: "503"}.get(error.status, "fail")
                 self.note(kind, ticket)
-            case Position(ticket=ticket, position=place):
+            case Position(ticket=ticket, position=place, wait=wait):
                 self.positions[self.name_of(ticket)] = place
+                self.waits[self.name_of(ticket)] = wait
             case StartJob(target=target, evict=evict):
                 self.seen.append(f"swap {target} [{' '.join(evict)}]")
                 self.jobs[target] = effect

@@ -1,0 +1,1 @@
+"""From a folder of model files to a configuration that serves them."""

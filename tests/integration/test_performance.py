@@ -1,0 +1,110 @@
+"""Cases T49-T53 of telemetry §9: the monitor inside the whole program."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from tests.integration.processes import fake_command, free_port, settled
+from tests.integration.program import Program, started, write
+from tests.integration.scripted import STATS, lact_answers, lact_daemon
+
+MODELS = f"startPort: {free_port()}\nmodels:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
+NO_GPUS = {"LACT_DAEMON_SOCKET_PATH": "", "PATH": "/usr/bin:/bin"}
+
+
+async def samples(program: Program, *, after: str = "") -> dict[str, Any]:
+    answer = await program.http.get("/api/performance", params={"after": after} if after else {})
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def first_samples(program: Program, series: str = "sys_stats") -> dict[str, Any]:
+    with trio.fail_after(20):
+        while True:
+            found = await samples(program)
+            if found[series]:
+                return found
+            await trio.sleep(0.05)
+
+
+async def test_samples_of_the_machine_its_cards_and_its_models(tmp_path: Path) -> None:
+    socket = tmp_path / "lactd.sock"
+    env = {"LACT_DAEMON_SOCKET_PATH": str(socket)}
+    async with lact_daemon(socket, lact_answers(one=STATS, two=STATS)):
+        async with started("-config", write(tmp_path / "c.yaml", MODELS), env=env) as program:
+            found = await first_samples(program, "gpu_stats")
+            found = await first_samples(program)
+            assert found["enabled"] is True
+            assert [(card["id"], card["uuid"]) for card in found["gpu_stats"]] == [
+                (0, "one"),
+                (1, "two"),
+            ]
+            assert found["gpu_sources"] == ["LACT"]
+            assert "GPU monitoring by LACT: 2 found" in program.log()
+            assert found["sys_stats"][0]["mem_total_mb"] > 0
+
+            last = found["sys_stats"][-1]["timestamp"]
+            again = await samples(program, after=last)
+            assert again["sys_stats"] == []
+            unescaped = await program.http.get(f"/api/performance?after={last}")  # `+` as it is
+            assert unescaped.json()["sys_stats"] == []
+
+            assert (await program.chat("m")).status_code == 200
+            with trio.fail_after(20):
+                while not (later := await samples(program, after=last))["sys_stats"]:
+                    await trio.sleep(0.1)
+            [model] = later["models"]
+            assert (model["model"], model["vram_mb"]) == ("m", None)
+            assert "does not tell memory by process" in model["vram_reason"]
+            assert model["rss_mb"] > 0
+            bad = await program.http.get("/api/performance?after=yesterday")
+            assert bad.status_code == 400
+            assert bad.json()["error"]["message"] == (
+                "invalid 'after' timestamp, use RFC3339 format"
+            )
+        assert '"GET /api/performance' not in program.log()
+
+
+async def test_a_machine_without_cards_says_so_once(tmp_path: Path) -> None:
+    async with started("-config", write(tmp_path / "c.yaml", MODELS), env=NO_GPUS) as program:
+        found = await first_samples(program)
+        await settled(lambda: "GPU monitoring" in program.log())
+        if "GPU monitoring by" in program.log():
+            pytest.skip("this machine has graphics cards")
+        assert found["gpu_stats"] == []
+        found = await samples(program)
+        assert "LACT" in found["gpu_reason"]
+        assert program.log().count("GPU monitoring not available") == 1
+
+
+async def test_a_reload_switches_it_on_and_off(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    off = MODELS + "performance: {disabled: true}\n"
+    async with started("-config", write(path, off), env=NO_GPUS) as program:
+
+        async def reload(text: str) -> None:
+            before = program.log().count("configuration reloaded")
+            write(path, text)
+            program.process.send_signal(signal.SIGHUP)
+            await settled(lambda: program.log().count("configuration reloaded") > before)
+
+        async def status() -> int:
+            return (await program.http.get("/api/performance")).status_code
+
+        answer = await program.http.get("/api/performance?after=nonsense")
+        assert (answer.status_code, answer.json()) == (503, {"enabled": False})
+        assert "performance monitoring is disabled" in program.log()
+        await reload(MODELS)
+        await first_samples(program)
+        write(path, "models: [broken")
+        program.process.send_signal(signal.SIGHUP)
+        await settled(lambda: "reload failed" in program.log())
+        assert await status() == 200  # nothing of a bad file is applied
+        await reload(off)
+        assert await status() == 503
