@@ -64,8 +64,8 @@ class Narration:
     failed: bool = False
     """Whether it ended badly; known once `over` is set."""
     began: float = field(factory=time.monotonic)
-    _place: int | None = None
-    """The newest place in the queue that was not told yet."""
+    _place: str = ""
+    """The newest place in the queue, as text, if it was not told yet."""
     _remarks: Iterator[str] = field(init=False)
     _pause: float = 0.0
     _quiet_since: float = 0.0
@@ -76,9 +76,11 @@ class Narration:
         self._remarks = _shuffled()
         self._prefix = _prefix_of(self.requested)
 
-    def place(self, place: int) -> None:
-        """The request now has this 1-based place in the queue."""
-        self._place = place
+    def place(self, place: int, wait: float) -> None:
+        """The request now has this 1-based place, and about `wait` seconds to go."""
+        self._place = f"Queue position: #{place}"
+        if wait >= 1:
+            self._place += f", about {wait:.0f} s"
 
     async def tell(self) -> None:
         """Open the stream and tell until it is over. Raises ConnectionError."""
@@ -101,8 +103,8 @@ class Narration:
     async def _tick(self) -> None:
         """A place, a remark or a dot."""
         now = time.monotonic()
-        if self._place is not None:
-            text, self._place = f"Queue position: #{self._place}", None
+        if self._place:
+            text, self._place = self._place, ""
         elif now - self._quiet_since >= self._pause:
             text = next(self._remarks)
             if self._quiet_since:

@@ -48,10 +48,10 @@ class Prelude:
         """No clean refusal follows any more. Called by the run loop."""
         self._may_tell.set()
 
-    def position(self, place: int) -> None:
+    def position(self, place: int, wait: float) -> None:
         """The request's place in the queue. Called by the run loop."""
         if self.narration is not None:
-            self.narration.place(place)
+            self.narration.place(place, wait)
 
     async def lead(self, model: str, carry: Callable[[Lease], Awaitable[None]]) -> None:
         """Lease `model` and `carry` the request, telling its client meanwhile.

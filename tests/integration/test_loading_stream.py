@@ -59,12 +59,16 @@ def told(body: bytes) -> str:
 
 
 def answering(response: bytes) -> Any:
+    """An upstream that gives the same answer to every request; without framing, to one."""
+
     async def script(peer: Peer) -> None:
-        head, _ = await peer.request()
-        assert b"accept-encoding" not in head.lower()
-        await peer.send(response)
-        if b"\r\n\r\n" in response and b"Content-Length" not in response:
-            await peer.read_to_end() if b"chunked" in response else None
+        framed = b"chunked" in response or b"Content-Length" in response
+        while True:
+            head, _ = await peer.request()
+            assert b"accept-encoding" not in head.lower()
+            await peer.send(response)
+            if not framed:
+                return
 
     return script
 
@@ -96,13 +100,13 @@ async def test_the_client_reads_progress_and_then_the_answer() -> None:
         await settled(lambda: here.leases.waiting == 1)
         assert here.leases.observer is not None
         await trio.sleep(0.9)
-        here.leases.observer.position(3)
+        here.leases.observer.position(3, 12.4)
         await trio.sleep(1.2)
         grant(here)
         answer = await client.response()
         text = told(answer.body)
         assert text.startswith("━━━━━\nllama-swap loading model: m\n\n")
-        assert "Queue position: #3 " in text
+        assert "\nQueue position: #3, about 12 s " in text
         assert text.endswith("s)\n━━━━━\n \n")
         assert "\nDone! (" in text
         assert answer.body.endswith(ANSWER)
