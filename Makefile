@@ -5,11 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests bench clean help
+.PHONY: run test check format lint types tests bench soak audit clean help
 
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
+	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
 
 run: $(VENV)/run.ready
@@ -38,6 +39,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+audit: $(VENV)/dev.ready
+	$(call say,known vulnerabilities of dependencies)
+	@$(BIN)/python packaging/audit.py
 
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))

@@ -41,6 +41,7 @@ from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
+from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
@@ -85,6 +86,7 @@ class Program:
     _monitor: Monitor = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
+    _service: ServiceManager = field(init=False)
     _exit_code: int = field(default=0, init=False)
 
     @property
@@ -100,6 +102,7 @@ class Program:
         """
         self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
+        self._service = ServiceManager.from_environment(os.environ)
         self._hub.mode = self.config.log_to_stdout
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
@@ -144,6 +147,7 @@ class Program:
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
+                nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
                 await self._until_stopped(signals)
@@ -168,8 +172,14 @@ class Program:
             )
             if not self.config.api_keys:
                 logger.warning("and no apiKeys are set: whoever reaches it may use it")
+        self._service.ready(self._summary())
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")
+
+    def _summary(self) -> str:
+        """One line for the service manager: how many models are ready."""
+        states = self._supervisor.states().values()
+        return f"{sum(s is ProcessState.READY for s in states)} of {len(states)} models ready"
 
     # --- while it runs ----------------------------------------------------------------------------
 
@@ -224,6 +234,8 @@ class Program:
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+        if ProcessState.READY in (old, new):
+            self._service.status(self._summary())
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(
@@ -244,6 +256,7 @@ class Program:
     async def _shut_down(self) -> None:
         """Drain, then stop every process, within `SHUTDOWN_LIMIT`. Source: lifecycle §1.10."""
         began = trio.current_time()
+        self._service.stopping()
         stop_accepting(self._listeners)
         self._access_log.flush()
         self._hub.end()  # log streams would keep the drain waiting

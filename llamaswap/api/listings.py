@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,7 +22,8 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
     """List what can be asked for, and what runs."""
 
     async def models() -> quart.Response:
-        records = list_models(around.config, around.models.states(), int(time.time()))
+        pins = around.profile.pins
+        records = list_models(around.config, around.models.states(), int(time.time()), pins)
         answer = json_response({"object": "list", "data": records})
         origin = quart.request.headers.get("Origin")
         if origin:
@@ -55,12 +57,18 @@ def list_running(config: Config, states: Mapping[str, ProcessState]) -> list[dic
 
 
 def list_models(
-    config: Config, states: Mapping[str, ProcessState], created: int
+    config: Config,
+    states: Mapping[str, ProcessState],
+    created: int,
+    pins: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Every listed name with what clients may know of it, sorted by id."""
+    """Every listed name with what clients may know of it, sorted by id.
+
+    `pins`: of the active profile; names that only it knows are listed too.
+    """
     records = [
         {"id": name, "object": "model", "created": created, "owned_by": OWNER, **record}
-        for name, record in _records(config, states)
+        for name, record in (*_records(config, states), *_pins(config, pins or {}))
     ]
     return sorted(records, key=lambda record: str(record["id"]).encode())
 
@@ -89,6 +97,17 @@ def _records(
     for selector in config.selectors.values():
         if not selector.unlisted:
             yield selector.id, _selector(config, states, selector)
+
+
+def _pins(config: Config, pins: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names that exist only while the profile is active."""
+    offered = [(peer.id, name) for peer in config.peers.values() for name in set(peer.models)]
+    full = {f"{peer}/{name}" for peer, name in offered}
+    bare = Counter(name for _, name in offered)
+    for name, target in pins.items():
+        known = config.real_id(name) is not None or name in config.selectors
+        if target and not known and name not in full and bare[name] != 1:
+            yield name, {"meta": {"llamaswap": {"type": "profile"}}, **_status(loaded=False)}
 
 
 def _status(loaded: bool) -> dict[str, Any]:

@@ -35,6 +35,7 @@ async def serve_control_plane(
         config = HypercornConfig()
         config.accesslog = None
         config.errorlog = None
+        config.include_server_header = False
         config.keep_alive_timeout = KEEP_ALIVE
         # hypercorn's own loop would run a lifespan, signals and a grace of its own
         handle = partial(

@@ -191,6 +191,8 @@ class Carriage:
             headers += _upgrade_headers(head)
             exchange.status, exchange.keep_alive = 101, False
             await client.send_all(render_head(status_line(101), headers))
+            if exchange.watch is not None:
+                exchange.watch.head(101, headers, framed=False)
             exchange.sent = await tunnel(client, wire, rest)
             return False
         bodiless = exchange.head.method == "HEAD" or head.status in (204, 304)
@@ -209,12 +211,18 @@ class Carriage:
             headers.append((b"Connection", b"keep-alive"))
         exchange.status = head.status
         start = render_head(status_line(head.status, head.reason), headers)
+        watch = exchange.watch
         if bodiless:
             await client.send_all(start)
+            if watch is not None:
+                watch.head(head.status, headers, framed=False)
             return head.keep_alive and not rest
         if head.length is not None and len(rest) == head.length:
             await client.send_all(start + rest)  # the common short answer: one send
             exchange.sent = len(rest)
+            if watch is not None:
+                watch.head(head.status, headers, framed=False)
+                watch.take(rest)
             return head.keep_alive
         framing: Framing
         if head.length is not None:
@@ -226,6 +234,9 @@ class Carriage:
         relay = Relay(wire, client, framing, exchange.site.pump)
         try:
             await client.send_all(start)
+            if watch is not None:
+                watch.head(head.status, headers, framed=head.length is None and modern)
+                relay.tap = watch.take
             if exchange.prelude is not None and not rest and modern and _is_event_stream(head):
                 rest = await exchange.prelude.first_bytes(wire)
             reusable = await relay.run(rest)

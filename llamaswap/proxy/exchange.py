@@ -18,7 +18,7 @@ import trio
 from attrs import define, field
 
 from llamaswap.config.patterns import compile_pattern
-from llamaswap.config.schema import Timeouts
+from llamaswap.config.schema import Selector, Timeouts
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
@@ -26,6 +26,7 @@ from llamaswap.errors import (
     LlamaswapError,
     ModelNotLoaded,
     ModelUnknown,
+    RequestCancelled,
     UpstreamGone,
 )
 from llamaswap.nursery.lease import Lease
@@ -46,6 +47,7 @@ from llamaswap.proxy.peers import PeerLink, authorized, start_line
 from llamaswap.proxy.prelude import Prelude, prelude_for
 from llamaswap.proxy.resolve import (
     Asked,
+    RouterUnknown,
     asked_in_body,
     asked_in_query,
     destination,
@@ -53,10 +55,11 @@ from llamaswap.proxy.resolve import (
     upstream_redirect,
 )
 from llamaswap.proxy.rewrite import rewrite, rewrite_for_peer
-from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
+from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path, observed
 from llamaswap.proxy.site import Site
 from llamaswap.proxy.wire import Wire, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observation, Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,8 @@ CONTROL_LIMITS = Timeouts(idle_conn=30)
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
 COMFYUI = "comfyui_auto"
+LAST_WORD = 2.0
+"""Seconds to tell a client that an operator cancelled its request."""
 
 
 class MethodNotAllowed(LlamaswapError):
@@ -101,6 +106,10 @@ class Exchange:
     began: float = field(factory=monotonic)
     prelude: Prelude | None = None
     """What the client is shown before its upstream answers."""
+    told: LlamaswapError | None = None
+    """What went wrong, if the client was told in a stream that had begun."""
+    watch: Observation | None = None
+    """Set once a request that is observed has named a model."""
 
     def client_descriptor(self) -> int:
         """The client's socket; negative: closed."""
@@ -111,16 +120,25 @@ class Exchange:
         self.keep_alive = self.head.keep_alive and not self.site.draining
         self.site.begin(self)
         finished = False
+        outcome, error = Outcome.LEFT, None
         try:
             await self._answer()
-            finished = True
+            finished, outcome, error = True, Outcome.COMPLETE, self.told
+            if self.told is not None:
+                outcome = Outcome.REFUSED
         except LlamaswapError as exc:
+            outcome, error = Outcome.CUT if self.status else Outcome.REFUSED, exc
             finished = await self._send_error(exc)
         except (ConnectionError, OSError) as exc:
             logger.debug("client is gone: %s", exc)
         except UpstreamViolation as exc:
+            outcome, error = Outcome.CUT, BadGateway(str(exc))
             logger.info("response of %s cut: %s", self.path, exc)
         finally:
+            # not in an `except`: connecting, trio 0.35 wraps its Cancelled in a group
+            if self.watch is not None:
+                await self._say_cancelled(self.watch)
+                self.watch.finish(outcome, error)
             self.site.end(self)
             self._report()
         return finished and self.keep_alive
@@ -172,9 +190,14 @@ class Exchange:
     async def _infer(self, route: Route, asked: Asked, raw_path: str) -> None:
         """Dispatch by model name."""
         site = self.site
-        to, selector = destination(
-            asked.name, site.directory, site.profile.pins, site.selectors, site.leases.state
-        )
+        try:
+            to, selector = destination(
+                asked.name, site.directory, site.profile.pins, site.selectors, site.leases.state
+            )
+        except RouterUnknown as exc:
+            self._observe(exc.name, self.path, row=route.row, local=False)
+            raise
+        self._observe(to.model, self.path, row=route.row, local=to.peer is None, selector=selector)
         path = raw_path.removeprefix(route.strip) if route.strip else raw_path
         if selector is None:
             await self._dispatch(asked, to, path)
@@ -216,11 +239,14 @@ class Exchange:
             await self._redirect(status, upstream_redirect(tail.written, self.query))
             return
         to = tail.destination
+        decoded = unquote(tail.raw)
+        watched = observed(self.head.method, decoded)
+        if watched is not None:
+            self._observe(to.model, decoded, row=watched.row, local=to.peer is None)
         if to.peer is not None:
             self.body, self.query = rewrite_for_peer(self._asked(), to, self.body, self.query)
             await self._carry_to_peer(to.peer, tail.raw, readable=False)
             return
-        decoded = unquote(tail.raw)
         ignored = any(p.search(decoded) for p in _patterns(self.site.config.ignore_paths))
         if ignored and self.site.leases.ready_lease(to.model) is None:
             raise ModelNotLoaded(
@@ -261,11 +287,45 @@ class Exchange:
         async with self.site.leases.lease(model) as lease:
             await self._carry(lease, raw_path, readable=False)
 
+    # --- being observed ---------------------------------------------------------------------------
+
+    def _observe(
+        self, model: str, path: str, *, row: bool, local: bool, selector: Selector | None = None
+    ) -> None:
+        """Tell the observer that this request has named a model."""
+        observer = self.site.observer
+        if observer is not None:
+            self.watch = Observation(
+                observer,
+                model,
+                path,
+                self.head.method,
+                self.head.fields,
+                self._client_address(),
+                self.scope,
+                row,
+                local,
+                began=self.began,
+            )
+            if selector is not None:
+                self.watch.metadata["selector"] = selector.id
+            observer.begin(self.watch)
+
+    async def _say_cancelled(self, watch: Observation) -> None:
+        """Answer a request that an operator cancelled, if nothing was sent; its client is there."""
+        if not watch.cancelled or self.status:
+            return
+        self.keep_alive = False  # the connection's scope is cancelled for good
+        with trio.move_on_after(LAST_WORD, shield=True):
+            await self._send_error(RequestCancelled(f"request {watch.id} was cancelled"))
+
     # --- carrying ---------------------------------------------------------------------------------
 
     async def _carry(self, lease: Lease, path: str, *, readable: bool) -> None:
         """Send the request to a leased upstream and its answer to the client."""
         endpoint, limits = lease.endpoint, lease.timeouts
+        if self.watch is not None:
+            self.watch.granted(lease.run, unquote(path), self.body)
         via = self.site.proxies.way_to(endpoint) if self.site.proxies else None
         start = start_line(self.head.method, endpoint, path, self.query, via)
 
@@ -284,6 +344,8 @@ class Exchange:
 
     async def _carry_to_peer(self, link: PeerLink, path: str, *, readable: bool) -> None:
         """Send the request to a peer, at once, and its answer to the client."""
+        if self.watch is not None:
+            self.watch.granted(link.run, unquote(path), self.body)
         start = link.start_line(self.head.method, path, self.query)
         dress = partial(link.dress, own_keys=self.site.config.api_keys)
         await Carriage(self, link.name, link.run, link.connect, link.peer.timeouts, dress).carry(
@@ -347,6 +409,9 @@ class Exchange:
             body = b""
         await self.client.send_all(render_head(status_line(status), headers) + body)
         self.sent += len(body)
+        if self.watch is not None:
+            self.watch.head(status, headers, framed=False)
+            self.watch.take(body)
 
     def _cors(self) -> Headers:
         """The answer to every OPTIONS request. Source: http-api §1.3."""

@@ -13,7 +13,7 @@ import trio
 from attrs import define, field
 
 from llamaswap.config.schema import Model
-from llamaswap.errors import LlamaswapError
+from llamaswap.errors import LlamaswapError, RequestCancelled
 from llamaswap.nursery.lease import Lease
 from llamaswap.proxy.event_stream import COMMENT, EventStream
 from llamaswap.proxy.http1 import UpstreamViolation
@@ -75,7 +75,9 @@ class Prelude:
                 self._hush(failed=failure is not None)
             if failure is not None and self.stream.opened:
                 await self.stream.fail(failure)
-                failure = None
+                if self.exchange.watch is not None:  # the books keep what a status would have said
+                    self.exchange.watch.head(failure.status, (), framed=False)
+                self.exchange.told, failure = failure, None
         finally:
             await self._say_cancelled()
         if failure is not None or cut is not None:
@@ -130,7 +132,15 @@ class Prelude:
 
     async def _say_cancelled(self) -> None:
         """Tell in the stream that an operator has cancelled the request, if it is still ours."""
-        del self
+        watch = self.exchange.watch
+        if watch is None or not watch.cancelled or not self.stream.opened or not self.stream.intact:
+            return
+        if self._answered.is_set():
+            return  # the upstream's bytes have begun: cutting them is all that can be said
+        with trio.move_on_after(LAST_WORDS, shield=True):
+            if self.narration is not None and not self.narration.over.is_set():
+                await self.narration.close(failed=True)
+            await self.stream.fail(RequestCancelled(f"request {watch.id} was cancelled"))
 
 
 def prelude_for(exchange: Exchange, model: Model, requested: str, path: str) -> Prelude | None:

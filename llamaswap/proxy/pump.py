@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import select
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import outcome
@@ -29,6 +30,7 @@ class Flow(Protocol):
 
     framing: Framing
     sent: int
+    tap: Callable[[bytes], None] | None
 
 
 @define(eq=False)
@@ -114,6 +116,8 @@ def _move(flow: Flow, upstream: socket.socket, client: socket.socket) -> bytes |
             except BlockingIOError:
                 sent = 0
             flow.sent += len(out)
+            if flow.tap is not None:
+                flow.tap(out)
             if sent < len(out):
                 return out[sent:]
         if framing.complete:

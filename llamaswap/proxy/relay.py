@@ -7,6 +7,8 @@ client's connection and the client notices.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import trio
 from attrs import define
 
@@ -27,6 +29,8 @@ class Relay:
     framing: Framing
     pump: Pump
     sent: int = 0
+    tap: Callable[[bytes], None] | None = None
+    """Told of all bytes of the body after they went out; returns at once."""
 
     async def run(self, first: bytes) -> bool:
         """Carry the body that begins with `first`; whether the upstream connection is in step.
@@ -60,3 +64,5 @@ class Relay:
         if data:
             await self.client.send_all(data)
             self.sent += len(data)
+            if self.tap is not None:
+                self.tap(data)

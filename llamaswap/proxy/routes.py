@@ -133,12 +133,17 @@ MANAGEMENT = (
 ROUTES = (*INFERENCE, *PASSTHROUGH, *MANAGEMENT)
 
 _EXACT: dict[str, tuple[Route, ...]] = {}
+_DISPATCHED: dict[str, tuple[Route, ...]] = {}
+"""Inference routes by path."""
 _PREFIXES: list[tuple[str, tuple[Route, ...]]] = []
 for _route in ROUTES:
     if _route.path.endswith("/…"):
         _PREFIXES.append((_route.path.removesuffix("…"), (_route,)))
     else:
         _EXACT[_route.path] = (*_EXACT.get(_route.path, ()), _route)
+for _route in INFERENCE:
+    _DISPATCHED[_route.path] = _EXACT[_route.path]
+_STRAY = _post("")
 OPAQUE_TAILS = ("/upstream/", "/comfyui/")
 """Below these the path belongs to the model server: it is forwarded as received."""
 
@@ -183,6 +188,16 @@ def choose(routes: tuple[Route, ...], method: str) -> Route | None:
         if method in route.allow:
             return route
     return None
+
+
+def observed(method: str, path: str) -> Route | None:
+    """The line by which a request below `/upstream/<model>` is observed; None: it is not.
+
+    A POST to a path of the GET-only routes counts as one that writes a row. `path`: decoded.
+    """
+    lines = _DISPATCHED.get(path, ())
+    line = choose(lines, method)
+    return _STRAY if line is None and lines and method == "POST" else line
 
 
 def allowed(routes: tuple[Route, ...]) -> str:

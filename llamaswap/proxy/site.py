@@ -19,6 +19,7 @@ from llamaswap.proxy.pump import Pump
 from llamaswap.proxy.selectors import Selectors
 from llamaswap.proxy.wire import Wire
 from llamaswap.telemetry.access_log import AccessRecord
+from llamaswap.telemetry.observation import Observer
 
 
 class Ongoing(Protocol):
@@ -42,6 +43,8 @@ class Site:
     profile: ActiveProfile
     on_finished: Callable[[AccessRecord], None] | None = None
     """Called once per exchange, after its last byte; must return at once."""
+    observer: Observer | None = None
+    """Told of every request that names a model. None: nobody keeps books."""
     pool: Pool = field(factory=Pool)
     pump: Pump = field(factory=Pump)
     selectors: Selectors = field(factory=Selectors)

@@ -14,7 +14,8 @@ from attrs import define, field
 
 from llamaswap.proxy.event_stream import DONE, EventStream, data_frame
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked, UntilClose
-from llamaswap.proxy.http1 import ResponseHead, UpstreamViolation
+from llamaswap.proxy.headers import response_headers
+from llamaswap.proxy.http1 import Headers, ResponseHead, UpstreamViolation
 from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.wire import Wire
 
@@ -116,6 +117,9 @@ async def splice(stream: EventStream, upstream: Wire, head: ResponseHead, rest: 
         framing = Refit(_inner(head), decoder, stream.chunked)
     exchange = stream.exchange
     relay = Relay(upstream, exchange.client, framing, exchange.site.pump)
+    if exchange.watch is not None:
+        exchange.watch.head(head.status, _plain(head), framed=stream.chunked)
+        relay.tap = exchange.watch.take
     stream.intact = False  # from here on the frames are the upstream's
     try:
         if head.length == 0:
@@ -150,6 +154,9 @@ async def _in_one_frame(
             data = await upstream.recv()
             if not data:
                 body += framing.end()
+    if (watch := stream.exchange.watch) is not None:
+        watch.head(head.status, _plain(head), framed=False)
+        watch.take(bytes(body))
     status = head.status if head.status >= 400 else 502
     try:
         msgspec.json.decode(body)
@@ -162,6 +169,11 @@ async def _in_one_frame(
             data_frame(bytes(body.replace(b"\r", b" ").replace(b"\n", b" "))) + DONE
         )
     return head.keep_alive and framing.reusable
+
+
+def _plain(head: ResponseHead) -> Headers:
+    """The upstream's headers, as the body is after us."""
+    return [pair for pair in response_headers(head) if pair[0].lower() != b"content-encoding"]
 
 
 def _inner(head: ResponseHead) -> Unchunked | Sized | UntilClose:
