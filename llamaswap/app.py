@@ -45,6 +45,7 @@ from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -84,6 +85,7 @@ class Program:
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
+    _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _service: ServiceManager = field(init=False)
@@ -143,12 +145,14 @@ class Program:
                     decisions=self._decisions,
                     profile=profile,
                     monitor=self._monitor,
+                    hardware=self._hardware,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._hardware.run, name="hardware report")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
