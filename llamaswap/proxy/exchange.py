@@ -175,6 +175,8 @@ class Exchange:
                 await self._comfyui(raw.decode("ascii"))
             case Rule.CONTROL:
                 await self._control()
+            case Rule.ALIVE:
+                await self._send(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"OK")
 
     def _route(self, match: Match) -> Route | None:
         """The route, or None for a redirect. Raises NotFound or MethodNotAllowed."""
