@@ -99,13 +99,13 @@ def create_app(
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     from llamaswap.api import (
         decisions as decision_routes,
@@ -123,13 +123,13 @@ def create_app(
         configuration,
         decision_routes,
         hardware_routes,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     for family in families:
         family.add_routes(app, around)

@@ -21,6 +21,8 @@ class Rule(Enum):
     UPSTREAM = "upstream"
     COMFYUI = "comfyui"
     CONTROL = "control"
+    ALIVE = "alive"
+    """The data plane itself, so that the answer says what it seems to say."""
 
 
 @frozen
@@ -104,8 +106,8 @@ MANAGEMENT = (
     _control("GET", "/ui", auth=False),
     _control("GET", "/ui/…"),
     _control("GET", "/favicon.ico", auth=False),
-    _control("GET", "/health", auth=False),
-    _control("GET", "/wol-health", auth=False),
+    Route(("GET",), "/health", Rule.ALIVE, auth=False),
+    Route(("GET",), "/wol-health", Rule.ALIVE, auth=False),
     _control("GET", "/v1/models"),
     _control("GET", "/models"),
     _control("GET", "/running"),
