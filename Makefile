@@ -10,6 +10,7 @@ say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
+	@echo "make soak   ten minutes of traffic, crashes, reloads; then nothing may be left"
 	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
 
@@ -39,6 +40,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+soak: $(VENV)/dev.ready
+	$(call say,ten minutes of everything at once; SECONDS= and SEED= change it)
+	@$(BIN)/python -m tests.integration.soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 audit: $(VENV)/dev.ready
 	$(call say,known vulnerabilities of dependencies)
