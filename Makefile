@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests bench clean help
+.PHONY: run test check format lint types tests bench docs clean help
 
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
+	@echo "make docs   write docs/api.md anew, after a change of the routes"
 
 run: $(VENV)/run.ready
 	$(call say,starting llamaswap; Ctrl-C stops it)
@@ -38,6 +39,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+docs: $(VENV)/dev.ready
+	$(call say,writing docs/api.md from the table of routes)
+	@$(BIN)/python -m docs.api_reference > docs/api.md
 
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))
