@@ -42,6 +42,7 @@ _SOURCES = {
     Rule.UPSTREAM: "path",
     Rule.COMFYUI: "`comfyui_auto`",
     Rule.CONTROL: "–",
+    Rule.ALIVE: "–",
 }
 
 

@@ -26,6 +26,7 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -53,6 +54,7 @@ class Surroundings:
     decisions: Decisions
     profile: ActiveProfile
     monitor: Monitor
+    hardware: HardwareReport
 
     @property
     def config(self) -> Config:
@@ -93,37 +95,42 @@ def create_app(
     decisions: Decisions,
     profile: ActiveProfile,
     monitor: Monitor,
+    hardware: HardwareReport,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     from llamaswap.api import (
         decisions as decision_routes,
+    )
+    from llamaswap.api import (
+        hardware as hardware_routes,
     )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
+    around = Surroundings(models, config, hub, live, decisions, profile, monitor, hardware)
     families = (
         configuration,
         decision_routes,
-        health,
+        hardware_routes,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     for family in families:
         family.add_routes(app, around)

@@ -21,6 +21,8 @@ class Rule(Enum):
     UPSTREAM = "upstream"
     COMFYUI = "comfyui"
     CONTROL = "control"
+    ALIVE = "alive"
+    """The data plane itself, so that the answer says what it seems to say."""
 
 
 @frozen
@@ -65,6 +67,10 @@ def _control(
 ) -> Route:
     changes = changes or method != "GET"
     return Route((method,), path, Rule.CONTROL, auth=auth, changes=changes, about=about)
+
+
+def _alive(path: str) -> Route:
+    return Route(("GET",), path, Rule.ALIVE, auth=False, about="`OK`, always")
 
 
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -118,8 +124,8 @@ MANAGEMENT = (
     _control("GET", "/ui", "leads to `/ui/`", auth=False),
     _control("GET", "/ui/…", "the UI"),
     _control("GET", "/favicon.ico", "the UI's icon", auth=False),
-    _control("GET", "/health", "`OK`, always", auth=False),
-    _control("GET", "/wol-health", "`OK`, always", auth=False),
+    _alive("/health"),
+    _alive("/wol-health"),
     _control("GET", "/v1/models", "every name a request may use"),
     _control("GET", "/models", "the same"),
     _control("GET", "/running", "models whose server is not stopped"),
