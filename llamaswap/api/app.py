@@ -17,6 +17,7 @@ from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import HTTPException
 
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
@@ -25,6 +26,7 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -52,6 +54,7 @@ class Surroundings:
     decisions: Decisions
     profile: ActiveProfile
     monitor: Monitor
+    hardware: HardwareReport
 
     @property
     def config(self) -> Config:
@@ -92,37 +95,42 @@ def create_app(
     decisions: Decisions,
     profile: ActiveProfile,
     monitor: Monitor,
+    hardware: HardwareReport,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     from llamaswap.api import (
         decisions as decision_routes,
+    )
+    from llamaswap.api import (
+        hardware as hardware_routes,
     )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
+    around = Surroundings(models, config, hub, live, decisions, profile, monitor, hardware)
     families = (
         configuration,
         decision_routes,
-        health,
+        hardware_routes,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     for family in families:
         family.add_routes(app, around)
@@ -131,12 +139,17 @@ def create_app(
         assert isinstance(error, LlamaswapError)
         return error_response(error)
 
+    async def on_http_error(error: Exception) -> quart.Response:
+        assert isinstance(error, HTTPException)
+        return error_response(error.code or 500)  # of a defect, quart logs the traceback
+
     app.register_error_handler(LlamaswapError, on_error)
+    app.register_error_handler(HTTPException, on_http_error)
     return app
 
 
-def error_response(error: LlamaswapError) -> quart.Response:
-    """`error` in the envelope that the request asks for."""
+def error_response(error: LlamaswapError | int) -> quart.Response:
+    """`error`, or a bare status, in the envelope that the request asks for."""
     request = quart.request
     answer = envelope(error, accept=request.headers.get("Accept", ""), path=request.path)
     return TrioResponse(answer.body, status=answer.status, headers=dict(answer.headers))
