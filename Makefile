@@ -17,6 +17,7 @@ CHROMIUM = $(or $(LLAMASWAP_CHROMIUM),$(firstword $(wildcard /usr/bin/chromium /
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
+	@echo "make soak   ten minutes of traffic, crashes, reloads; then nothing may be left"
 	@echo "make ui     build the web UI (make run does it when Node is there)"
 	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
@@ -87,6 +88,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+soak: $(VENV)/dev.ready
+	$(call say,ten minutes of everything at once; SOAK_SECONDS= and SEED= change it)
+	@$(BIN)/python -m tests.integration.soak --seconds $(or $(SOAK_SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 docs: $(VENV)/dev.ready
 	$(call say,writing docs/api.md from the table of routes)
