@@ -7,6 +7,7 @@ request is in flight, no upstream connection open, no descriptor and no memory l
 from __future__ import annotations
 
 import json
+import logging
 import os
 import random
 import shlex
@@ -23,6 +24,8 @@ import trio
 from attrs import define, field
 
 from tests.integration.http_cases.stage import Server, free_ports, running, settled
+
+logger = logging.getLogger(__name__)
 
 COUNT = int(os.environ.get("LLAMASWAP_DEPARTURES", "800"))
 AT_ONCE = 48
@@ -145,7 +148,7 @@ def test_nothing_stays_of_clients_that_left(server: Server) -> None:
     assert server.process is not None
     program = psutil.Process(server.process.pid)
     seed = int(os.environ.get("LLAMASWAP_SEED", time.time_ns() % 1_000_000))
-    print("seed", seed)
+    logger.info("seed %d", seed)
     crowd = Crowd(server.port, random.Random(seed))
 
     def at_rest() -> tuple[int, int]:
@@ -158,7 +161,7 @@ def test_nothing_stays_of_clients_that_left(server: Server) -> None:
     memory, descriptors = at_rest()
     trio.run(crowd.run, COUNT - COUNT // 3)
     memory_now, descriptors_now = at_rest()
-    print(crowd.answered, crowd.refused, crowd.left, f"{(memory_now - memory) / 1e6:.1f} MB more")
+    logger.info("%s: %.1f MB more", crowd, (memory_now - memory) / 1e6)
     assert crowd.broken == []
     assert crowd.left > COUNT * 0.8
     assert crowd.answered > 0
