@@ -39,7 +39,10 @@ def server(tmp_path: Path) -> Iterator[Server]:
     text = f"""
 startPort: {free_ports(10)}
 models:
-  one: {{cmd: "{command} --port ${{PORT}} --name one", concurrencyLimit: 30, timeouts: {{idleConn: 1}}}}
+  one:
+    cmd: "{command} --port ${{PORT}} --name one"
+    concurrencyLimit: 30
+    timeouts: {{idleConn: 1}}
   two:
     cmd: "{command} --port ${{PORT}} --name two --delay 0.1"
     concurrencyLimit: 30
