@@ -25,6 +25,7 @@ from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.loghub import LogHub
@@ -55,6 +56,7 @@ class Surroundings:
     profile: ActiveProfile
     monitor: Monitor
     hardware: HardwareReport
+    counters: Counters
 
     @property
     def config(self) -> Config:
@@ -96,12 +98,14 @@ def create_app(
     profile: ActiveProfile,
     monitor: Monitor,
     hardware: HardwareReport,
+    counters: Counters,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,
@@ -119,13 +123,16 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile, monitor, hardware)
+    around = Surroundings(
+        models, config, hub, live, decisions, profile, monitor, hardware, counters
+    )
     families = (
         configuration,
         decision_routes,
         hardware_routes,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,
