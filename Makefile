@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench soak audit clean help
+.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak audit clean help
 
 # Node as the build tools need it, or nothing
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
@@ -17,9 +17,11 @@ CHROMIUM = $(or $(LLAMASWAP_CHROMIUM),$(firstword $(wildcard /usr/bin/chromium /
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
+	@echo "make soak   ten minutes of traffic, crashes, reloads; then nothing may be left"
 	@echo "make ui     build the web UI (make run does it when Node is there)"
 	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
+	@echo "make docs   write docs/api.md anew, after a change of the routes"
 
 run: $(VENV)/run.ready ui
 	$(call say,starting llamaswap; Ctrl-C stops it)
@@ -86,6 +88,14 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+soak: $(VENV)/dev.ready
+	$(call say,ten minutes of everything at once; SOAK_SECONDS= and SEED= change it)
+	@$(BIN)/python -m tests.integration.soak --seconds $(or $(SOAK_SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+docs: $(VENV)/dev.ready
+	$(call say,writing docs/api.md from the table of routes)
+	@$(BIN)/python -m docs.api_reference > docs/api.md
 
 audit: $(VENV)/dev.ready
 	$(call say,known vulnerabilities of dependencies)

@@ -17,6 +17,7 @@ from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import HTTPException
 
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
@@ -138,12 +139,17 @@ def create_app(
         assert isinstance(error, LlamaswapError)
         return error_response(error)
 
+    async def on_http_error(error: Exception) -> quart.Response:
+        assert isinstance(error, HTTPException)
+        return error_response(error.code or 500)  # of a defect, quart logs the traceback
+
     app.register_error_handler(LlamaswapError, on_error)
+    app.register_error_handler(HTTPException, on_http_error)
     return app
 
 
-def error_response(error: LlamaswapError) -> quart.Response:
-    """`error` in the envelope that the request asks for."""
+def error_response(error: LlamaswapError | int) -> quart.Response:
+    """`error`, or a bare status, in the envelope that the request asks for."""
     request = quart.request
     answer = envelope(error, accept=request.headers.get("Accept", ""), path=request.path)
     return TrioResponse(answer.body, status=answer.status, headers=dict(answer.headers))

@@ -20,6 +20,8 @@ from llamaswap.planning.scheduler import ModelRules
 
 PUBLISH_EVERY = 0.5  # seconds between two looks at the places of those who wait
 RARE = 1 / 3600  # requests per second that even a forgotten model is taken to get
+PAUSE_MARGIN = 1.25  # how much longer than most pauses an idle model is kept
+PAUSE_SLACK = 0.1  # seconds on top, for the way of a request
 INSTANT = 0.001  # seconds that even what was measured as nothing is taken to last
 SHORT_HOLD = 1.0  # seconds at most that a model is kept for which hardly anybody asks
 
@@ -127,8 +129,10 @@ class Batch(Bookkeeping):
     def _served(self, request: Request, idle: bool) -> None:
         model = request.model
         self.costs.note_service(model, self._now - request.granted_at)
-        if idle and (visit := self._visits.get(model)) is not None:
-            visit.idle_since = self._now
+        if idle:
+            self.costs.note_idle(model, self._now)
+            if (visit := self._visits.get(model)) is not None:
+                visit.idle_since = self._now
         if not self._lines:
             return
         self._debt_paid = False
@@ -325,6 +329,11 @@ class Batch(Bookkeeping):
 
     def _patience(self, victim: str, model: str, visit: Visit) -> float:
         assert visit.idle_since is not None
+        pause = self.costs.pause(victim)
+        if pause is not None:
+            worth = self.patience * self.costs.exchange(victim, model)
+            wanted = pause * PAUSE_MARGIN + PAUSE_SLACK
+            return wanted if wanted <= worth else 0.0
         # the rate as it was when the pause began: one that fades would move the end of the hold
         rate = self.costs.rate(victim, visit.idle_since)
         worth = self.patience * self.costs.exchange(victim, model)
@@ -355,11 +364,11 @@ class Batch(Bookkeeping):
                 continue
             ahead.append(model)
             evict = self._plan(model)
-            if not evict or not any(self._serving.get(victim) for victim in evict):
+            if not evict or not self._visits_were_worth_it(model, evict):
                 continue
-            if self._visits_were_worth_it(model, evict):
-                for victim in evict:
-                    self._gated[victim] = model
+            # also where it is idle now: else whoever came first would be granted first
+            self._gated.update(dict.fromkeys(evict, model))
+            if any(self._serving.get(victim) for victim in evict):
                 self._explain_gate(model, evict)
 
     # --- explaining -------------------------------------------------------------------------------

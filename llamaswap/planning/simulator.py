@@ -149,6 +149,7 @@ class Simulator:
 
     scheduler: Bookkeeping
     machines: Mapping[str, Machine]
+    until: float = math.inf
     history: History = field(factory=History)
     now: float = 0.0
     _agenda: list[tuple[float, int, Callable[[], None]]] = field(factory=list)
@@ -180,7 +181,7 @@ class Simulator:
             self.now, _, happen = heappop(self._agenda)
             happen()
             return True
-        if not self._open:
+        if not self._open and not self._agenda:
             return False  # only idle clocks run
         if wake == math.inf:
             raise Wedged(f"{len(self._open)} requests wait for nothing at {self.now:g} s")
@@ -205,6 +206,8 @@ class Simulator:
     # --- clients ----------------------------------------------------------------------------------
 
     def _arrive(self, call: Call) -> None:
+        if self.now > self.until:
+            return
         ticket = TicketId(len(self.history.served) + 1)
         served = Served(call=call, arrived=self.now)
         self.history.served.append(served)
@@ -356,11 +359,17 @@ class Simulator:
 
 
 def simulate(
-    scheduler: Bookkeeping, machines: Mapping[str, Machine], calls: Iterable[Call]
+    scheduler: Bookkeeping,
+    machines: Mapping[str, Machine],
+    calls: Iterable[Call],
+    *,
+    until: float = math.inf,
 ) -> History:
     """Play `calls` against `scheduler`, which is used up by it.
+
+    `until`: seconds after which no request comes any more; what has come is played to its end.
 
     Raises:
         Wedged: somebody would wait for ever.
     """
-    return Simulator(scheduler, machines).run(calls)
+    return Simulator(scheduler, machines, until).run(calls)

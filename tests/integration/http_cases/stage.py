@@ -168,6 +168,13 @@ class Server:
         return list(data)
 
 
+def answers(server: Server, target: str, method: str = "GET") -> bool:
+    """Whether a management route has somebody behind it."""
+    if server.manage("HEAD" if method == "GET" else method, target).status != 404:
+        return True
+    return b'"Not Found"' not in server.manage(method, target).body
+
+
 def settled(condition: Callable[[], Any], within: float = PATIENCE) -> Any:
     """Poll until `condition` gives something true; return it."""
     until = time.monotonic() + within
