@@ -45,6 +45,7 @@ from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.lifecycle import Lifecycle, Transition
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -79,6 +80,7 @@ class Program:
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
     _decisions: Decisions = field(factory=Decisions, init=False)
+    _lifecycle: Lifecycle = field(factory=Lifecycle, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _live: LiveConfig = field(init=False)
     _reloader: Reloader | None = field(default=None, init=False)
@@ -155,6 +157,7 @@ class Program:
                         profile=profile,
                         monitor=self._monitor,
                         hardware=self._hardware,
+                        lifecycle=self._lifecycle,
                     )
 
                 nursery.start_soon(_serve_control_plane, control_plane, control)
@@ -247,9 +250,18 @@ class Program:
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
+        self._lifecycle.note(self._transition(model, new), old.value)
         self._bus.publish(ModelStateChanged(model, new.value))
         if ProcessState.READY in (old, new):
             self._service.status(self._summary())
+
+    def _transition(self, model: str, new: ProcessState) -> Transition:
+        if new not in (ProcessState.STOPPING, ProcessState.STOPPED):
+            return Transition(time.time(), model, new.value)
+        facts = self._supervisor.facts(model)
+        reason = facts.failure or facts.stop_reason
+        failed = facts.failure != ""
+        return Transition(time.time(), model, new.value, reason, failed, facts.exit_code)
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(
