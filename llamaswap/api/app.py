@@ -26,6 +26,7 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.lifecycle import Lifecycle
@@ -62,6 +63,7 @@ class Surroundings:
     monitor: Monitor
     hardware: HardwareReport
     lifecycle: Lifecycle
+    counters: Counters
 
     @property
     def config(self) -> Config:
@@ -104,6 +106,7 @@ def create_app(
     monitor: Monitor,
     hardware: HardwareReport,
     lifecycle: Lifecycle,
+    counters: Counters,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
@@ -111,6 +114,7 @@ def create_app(
         history,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,
@@ -129,7 +133,16 @@ def create_app(
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
     around = Surroundings(
-        models, config, hub, live, decisions, profile, monitor, hardware, lifecycle
+        models,
+        config,
+        hub,
+        live,
+        decisions,
+        profile,
+        monitor,
+        hardware,
+        lifecycle,
+        counters,
     )
     families = (
         configuration,
@@ -138,6 +151,7 @@ def create_app(
         history,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,

@@ -109,6 +109,8 @@ class Upstream:
     """Why the last life failed to begin or ended by itself, for display; "" once one begins."""
     exit_code: int | None = None
     """With which the command ended by itself; goes with `failure`."""
+    ended_by: str = ""
+    """Why the last process ended: a StopReason, or `exit` if it did so by itself."""
     _state: ProcessState = ProcessState.STOPPED
 
     @property
@@ -346,6 +348,7 @@ class Upstream:
             self.failure = str(error)
         self.log.stopped(requested=requested)
         self.pid = None
+        self.ended_by = run.stop_reason.value if run.stop_reason is not None else "exit"
         self._enter(S.STOPPED)
         run.settle(error)
         run.over.set()
