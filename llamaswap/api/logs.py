@@ -60,6 +60,8 @@ def find_source(around: Surroundings, selector: str) -> LogSource:
         model = around.config.real_id("/".join(segments[:count]))
         if model is not None:
             return around.hub.model(model).source
+    if wish == "all":  # after the models: one may be called that
+        return around.hub.all
     raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID")
 
 
