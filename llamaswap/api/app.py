@@ -23,11 +23,13 @@ from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.lifecycle import Lifecycle
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -37,6 +39,10 @@ class ModelsView(Protocol):
 
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now."""
+        ...
+
+    def facts(self, model: str) -> UpstreamFacts:
+        """What there is to tell about a local model's upstream now."""
         ...
 
     async def unload(self, models: Sequence[str]) -> None:
@@ -56,6 +62,7 @@ class Surroundings:
     profile: ActiveProfile
     monitor: Monitor
     hardware: HardwareReport
+    lifecycle: Lifecycle
     counters: Counters
 
     @property
@@ -98,11 +105,13 @@ def create_app(
     profile: ActiveProfile,
     monitor: Monitor,
     hardware: HardwareReport,
+    lifecycle: Lifecycle,
     counters: Counters,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
+        history,
         listings,
         logs,
         metrics,
@@ -125,12 +134,22 @@ def create_app(
     app.config["MAX_CONTENT_LENGTH"] = None
     app.url_map.merge_slashes = False  # a model's name may hold two, or begin with one
     around = Surroundings(
-        models, config, hub, live, decisions, profile, monitor, hardware, counters
+        models,
+        config,
+        hub,
+        live,
+        decisions,
+        profile,
+        monitor,
+        hardware,
+        lifecycle,
+        counters,
     )
     families = (
         configuration,
         decision_routes,
         hardware_routes,
+        history,
         listings,
         logs,
         metrics,
