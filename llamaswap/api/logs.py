@@ -44,6 +44,8 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
     app.add_url_rule("/logs/stream", "logs-stream", stream)
     app.add_url_rule("/logs/stream/", "logs-stream-slash", stream)
     app.add_url_rule("/logs/stream/<path:selector>", "logs-stream-of", stream)
+    # a selector that begins with an encoded slash; the converter takes none
+    app.add_url_rule("/logs/stream//<path:selector>", "logs-stream-of-slash", stream)
 
 
 def find_source(around: Surroundings, selector: str) -> LogSource:
