@@ -107,7 +107,7 @@ class Child:
             with self.drain_scope:
                 async for data in self.process.stdout:
                     self.log.write(bytes(data))
-                    self.tail = (self.tail + data)[-TAIL_SIZE:]
+                    self.tail = (self.tail + data[-TAIL_SIZE:])[-TAIL_SIZE:]
         finally:
             self.drained.set()
             with trio.CancelScope(shield=True):  # closing a pipe end does not wait
