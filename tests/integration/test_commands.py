@@ -145,9 +145,12 @@ async def test_logs_follow_until_interrupted(program: Program) -> None:
     await process.stderr.aclose()
 
 
-async def test_status_watches_until_interrupted(program: Program) -> None:
+@pytest.mark.parametrize(("flags", "ready"), [((), b" ready "), (("-json",), b'"state":"ready"')])
+async def test_status_watches_until_interrupted(
+    program: Program, flags: tuple[str, ...], ready: bytes
+) -> None:
     process = await trio.lowlevel.open_process(
-        command("status", "-watch", "-json", "-every", "100ms"), stdout=subprocess.PIPE
+        command("status", "-watch", *flags, "-every", "100ms"), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     seen = bytearray()
@@ -160,7 +163,7 @@ async def test_status_watches_until_interrupted(program: Program) -> None:
         nursery.start_soon(read, process.stdout)
         await settled(lambda: seen.count(b"\n") >= 2)
         assert (await program.chat("m")).status_code == 200
-        await settled(lambda: b'"state":"ready"' in seen)
+        await settled(lambda: ready in seen)
         process.send_signal(signal.SIGINT)
         with trio.fail_after(20):
             assert await process.wait() == 130
