@@ -35,7 +35,7 @@ from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import Decision, ProcessState
+from llamaswap.planning.events import Decision, DecisionKind, ProcessState
 from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
@@ -43,8 +43,10 @@ from llamaswap.reload import Load, Reloader
 from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.counters import Counters, CountingObserver, offered_by_peer
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.lifecycle import Lifecycle, Transition
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -79,6 +81,7 @@ class Program:
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
     _decisions: Decisions = field(factory=Decisions, init=False)
+    _lifecycle: Lifecycle = field(factory=Lifecycle, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _live: LiveConfig = field(init=False)
     _reloader: Reloader | None = field(default=None, init=False)
@@ -88,6 +91,7 @@ class Program:
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
+    _counters: Counters = field(init=False)
     _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
@@ -135,6 +139,8 @@ class Program:
         self._site = Site(
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
+        self._counters = Counters(lambda name: offered_by_peer(self._site.config, name))
+        self._site.observer = CountingObserver(self._counters, self._site.observer)
         self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
@@ -155,6 +161,8 @@ class Program:
                         profile=profile,
                         monitor=self._monitor,
                         hardware=self._hardware,
+                        lifecycle=self._lifecycle,
+                        counters=self._counters,
                     )
 
                 nursery.start_soon(_serve_control_plane, control_plane, control)
@@ -247,9 +255,19 @@ class Program:
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
+        self._lifecycle.note(self._transition(model, new), old.value)
+        self._counters.state_changed(model, new.value, self._supervisor.why_stopped(model))
         self._bus.publish(ModelStateChanged(model, new.value))
         if ProcessState.READY in (old, new):
             self._service.status(self._summary())
+
+    def _transition(self, model: str, new: ProcessState) -> Transition:
+        if new not in (ProcessState.STOPPING, ProcessState.STOPPED):
+            return Transition(time.time(), model, new.value)
+        facts = self._supervisor.facts(model)
+        reason = facts.failure or facts.stop_reason
+        failed = facts.failure != ""
+        return Transition(time.time(), model, new.value, reason, failed, facts.exit_code)
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(
@@ -262,6 +280,8 @@ class Program:
             oldest_wait=decision.oldest_wait,
             estimate=decision.estimate,
         )
+        if decision.kind is DecisionKind.SWAP:
+            self._counters.swapped(decision.model, evicting=bool(decision.evicted))
         self._decisions.add(made)
         self._bus.publish(made)
 

@@ -23,10 +23,13 @@ from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.lifecycle import Lifecycle
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -36,6 +39,10 @@ class ModelsView(Protocol):
 
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now."""
+        ...
+
+    def facts(self, model: str) -> UpstreamFacts:
+        """What there is to tell about a local model's upstream now."""
         ...
 
     async def unload(self, models: Sequence[str]) -> None:
@@ -55,6 +62,8 @@ class Surroundings:
     profile: ActiveProfile
     monitor: Monitor
     hardware: HardwareReport
+    lifecycle: Lifecycle
+    counters: Counters
 
     @property
     def config(self) -> Config:
@@ -96,12 +105,16 @@ def create_app(
     profile: ActiveProfile,
     monitor: Monitor,
     hardware: HardwareReport,
+    lifecycle: Lifecycle,
+    counters: Counters,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
         configuration,
+        history,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,
@@ -119,13 +132,26 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile, monitor, hardware)
+    around = Surroundings(
+        models,
+        config,
+        hub,
+        live,
+        decisions,
+        profile,
+        monitor,
+        hardware,
+        lifecycle,
+        counters,
+    )
     families = (
         configuration,
         decision_routes,
         hardware_routes,
+        history,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,

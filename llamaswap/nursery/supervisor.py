@@ -30,6 +30,7 @@ from llamaswap.errors import (
     UpstreamGone,
     UpstreamUnkillable,
 )
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
@@ -242,10 +243,31 @@ class Supervisor:
         """Every configured local model's state now. For display; decisions are taken elsewhere."""
         return {model: upstream.state for model, upstream in self._upstreams.items()}
 
+    def facts(self, model: str) -> UpstreamFacts:
+        """What there is to tell about a model's upstream now. For display."""
+        upstream = self._upstreams.get(model)
+        if upstream is None:
+            return UpstreamFacts()
+        idle_since = self._scheduler.idle_since(model)
+        reason = upstream.run.stop_reason if upstream.run is not None else None
+        return UpstreamFacts(
+            pid=upstream.pid,
+            port=upstream.endpoint.port if upstream.endpoint is not None else None,
+            idle=None if idle_since is None else self._clock() - idle_since,
+            stop_reason=reason.value if reason is not None else "",
+            failure=upstream.failure,
+            exit_code=upstream.exit_code,
+        )
+
     def displaced_by(self, model: str) -> tuple[str, ...]:
         """Who would have to go for `model`, as things are now. Others may decide meanwhile."""
         running = sorted(name for name, state in self.states().items() if state.resident)
         return self._planner.evict(model, running)
+
+    def why_stopped(self, model: str) -> str:
+        """Why the last process of `model` ended; empty: it had none yet. For display."""
+        upstream = self._upstreams.get(model) or self._last_retired(model)
+        return upstream.ended_by if upstream is not None else ""
 
     def leaders(self) -> Mapping[int, str]:
         """The model of every process that runs now, by the process's id. For display."""

@@ -129,7 +129,7 @@ def serves(text: str) -> bool:
     words = our_words(text)
     if text.startswith(tuple(TOOLS)):
         return words[:1] != ["sleep"]
-    return not words or words[0].startswith("-") and not CHECKS & set(words)
+    return not words or (words[0].startswith("-") and not CHECKS & set(words))
 
 
 CHECKS = {"-check-config", "-print-config", "-version"}
