@@ -107,6 +107,18 @@ audit: $(VENV)/dev.ready
 	$(call say,known vulnerabilities of dependencies)
 	@$(BIN)/python packaging/audit.py
 
+interleavings: $(VENV)/dev.ready
+	$(call say,going through every order of events; this takes minutes)
+	@$(BIN)/python -m tests.property.interleavings --deep
+
+mutants: $(VENV)/dev.ready
+	$(call say,seeding faults into the schedulers; this takes minutes)
+	@$(BIN)/python -m bench.mutants
+
+scheduling-report: $(VENV)/dev.ready
+	$(call say,playing all scenarios and writing docs/scheduling.md)
+	@$(BIN)/python -m bench.scheduling_report
+
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not there. Install it, or run: make PYTHON=/path/to/python3"; exit 1; }
