@@ -76,6 +76,8 @@ class Life:
     scheduler: type[Bookkeeping]
     planner: str
     disturbances: tuple[str, ...]
+    early_waits: int = 0
+    """How often time may pass while something else could happen; it always may when nothing can."""
 
     def fresh(self, planner: Planner) -> Bookkeeping:
         """The scheduler, empty."""
@@ -117,7 +119,11 @@ class World:
         found += [f"stopped {model}" for model in dict.fromkeys(self.stopping)]
         found += self._disturbances()
         waits = self.scheduler.next_wakeup() < float("inf")
-        if waits and (self.waits < 1 or not found) and (found or self._somebody_waits()):
+        if (
+            waits
+            and (self.waits < self.life.early_waits or not found)
+            and (found or self._somebody_waits())
+        ):
             found.append("wait")
         return found
 
@@ -335,10 +341,10 @@ class Explorer:
         return orders
 
 
-def lives(together: int) -> list[Life]:
+def lives(together: int, early_waits: int = 0) -> list[Life]:
     """Both schedulers, both planners, every choice of `together` disturbances."""
     return [
-        Life(scheduler, planner, chosen)
+        Life(scheduler, planner, chosen, early_waits)
         for scheduler in (Fifo, Batch)
         for planner in PLANNERS
         for chosen in itertools.combinations(DISTURBANCES, together)
@@ -361,4 +367,5 @@ def explore(chosen: Sequence[Life], say: Callable[[str], None]) -> int:
 
 
 if __name__ == "__main__":
-    explore(lives(2 if "--deep" in sys.argv else 1), print)
+    deep = "--deep" in sys.argv
+    explore([*lives(1, 1), *lives(2)] if deep else lives(1, 1), print)

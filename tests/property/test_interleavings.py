@@ -15,12 +15,16 @@ from llamaswap.planning.planner import Planner
 from tests.property.interleavings import Life, Wrong, explore, lives
 
 SLOW = ("unload", "reload")
-"""Under `batch` left to `make interleavings`; the state machine plays them too."""
+"""Under `batch` played with one planner here; with two models both decide alike."""
 
 
 def bounded() -> list[Life]:
     return [
-        life for life in lives(1) if life.scheduler is not Batch or life.disturbances[0] not in SLOW
+        life
+        for life in lives(1)
+        if life.scheduler is not Batch
+        or life.planner == "matrix"
+        or life.disturbances[0] not in SLOW
     ]
 
 
@@ -32,7 +36,7 @@ def test_no_order_of_events_wedges_loses_or_starts_twice(
     total = explore(bounded(), lines.append)
     with capsys.disabled():
         sys.stdout.write(f"\n{lines[-1]}\n")
-    assert total > 50_000
+    assert total > 40_000
 
 
 def test_a_scheduler_that_forgets_somebody_would_be_caught() -> None:

@@ -247,6 +247,15 @@ TRACES: list[tuple[str, str, dict[str, Any], str]] = [
         "+b1 swap B [A] · @50 – · ✓B serve b1",
     ),
     (
+        "T07 no expiry of a target",
+        "AN",
+        {
+            "ttl": {"A": 5},
+            "groups": {"ex": group("A"), "non": group("N", **NON)},
+        },
+        "@3 – · +a1 swap A [N] · @6 – · ✓A serve a1",
+    ),
+    (
         "Q01",
         "C",
         {},
