@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,11 @@ routing:
 """
 
 
+Load = Callable[[str], Config]
+
+
 @pytest.fixture
-def load(tmp_path: Path):  # type: ignore[no-untyped-def]
+def load(tmp_path: Path) -> Load:
     def _load(text: str) -> Config:
         path = tmp_path / "config.yaml"
         path.write_text(MODELS + text)
@@ -42,7 +46,7 @@ def load(tmp_path: Path):  # type: ignore[no-untyped-def]
     return _load
 
 
-def test_without_a_word_it_is_groups_and_fifo(load) -> None:  # type: ignore[no-untyped-def]
+def test_without_a_word_it_is_groups_and_fifo(load: Load) -> None:
     config = load("")
     assert isinstance(planner_for(config), Groups)
     scheduler = scheduler_for(config)
@@ -51,7 +55,7 @@ def test_without_a_word_it_is_groups_and_fifo(load) -> None:  # type: ignore[no-
     assert planner_for(config).evict("a", ("b",)) == ("b",)
 
 
-def test_use_matrix_is_the_matrix_with_its_vars_and_costs(load) -> None:  # type: ignore[no-untyped-def]
+def test_use_matrix_is_the_matrix_with_its_vars_and_costs(load: Load) -> None:
     planner = planner_for(load(MATRIX))
     assert isinstance(planner, Matrix)
     assert planner.evict("a", ("b",)) == ()
@@ -59,7 +63,7 @@ def test_use_matrix_is_the_matrix_with_its_vars_and_costs(load) -> None:  # type
     assert planner.may_run_together(["a", "b"])
 
 
-def test_use_batch_is_batch_with_its_settings(load) -> None:  # type: ignore[no-untyped-def]
+def test_use_batch_is_batch_with_its_settings(load: Load) -> None:
     config = load(BATCH)
     scheduler = scheduler_for(config)
     assert isinstance(scheduler, Batch)
@@ -69,6 +73,6 @@ def test_use_batch_is_batch_with_its_settings(load) -> None:  # type: ignore[no-
     assert (rules["a"].priority, rules["a"].slots, rules["b"].slots) == (4, 3, 0)
 
 
-def test_metadata_says_what_a_load_takes(load) -> None:  # type: ignore[no-untyped-def]
+def test_metadata_says_what_a_load_takes(load: Load) -> None:
     costs = scheduler_for(load("")).costs
     assert (costs.load("b"), costs.unload("b"), costs.load("a")) == (30, 4, 10)
