@@ -3,7 +3,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, root } from "../wire/api";
 import type { Activity, Model } from "../wire/types";
-import { activityRevision, connections, inflight, inflightByModel, localModels, models, online, perf, perfIsLive, addPerf, want } from "../state/live";
+import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, addPerf, want } from "../state/live";
 import { load, messageOf } from "../state/actions";
 import { href, modelHref } from "../state/router";
 import { bytes, gib, relative, seconds, span, speed } from "../lib/format";
@@ -189,16 +189,18 @@ function Memory() {
   const ram = sys.at(-1);
   const newest = gpu.at(-1)?.timestamp;
   const cards = gpu.filter((sample) => sample.timestamp === newest);
-  const tracked = localModels.value.filter((model) => model.vram_mb);
+  const held = modelMemory.value;
+  const loaded = localModels.value.filter((model) => model.state === "ready" || model.state === "starting");
+  const shares = (key: "vram_mb" | "rss_mb") => loaded.flatMap((model) => { const size = held.get(model.id)?.[key] ?? model[key] ?? 0; return size ? [[modelName(model), size] as const] : []; });
   return (
     <Card title="Memory">
       <div class="body stack">
         {cards.map((card) => (
           <MemoryBar key={card.id} label={`GPU ${card.id} · ${card.name}`} used={card.mem_used_mb} total={card.mem_total_mb}
-            parts={cards.length === 1 ? tracked.map((model) => [modelName(model), model.vram_mb!] as const) : []} />
+            parts={cards.length === 1 ? shares("vram_mb") : []} />
         ))}
         {!cards.length && <p class="muted">GPU data not available{ram ? ": no GPU or no tool to ask one was found." : reason.value ? `: ${reason.value}.` : "."}</p>}
-        {ram && <MemoryBar label="RAM" used={ram.mem_used_mb} total={ram.mem_total_mb} parts={localModels.value.filter((m) => m.rss_mb).map((m) => [modelName(m), m.rss_mb!] as const)} />}
+        {ram && <MemoryBar label="RAM" used={ram.mem_used_mb} total={ram.mem_total_mb} parts={shares("rss_mb")} />}
       </div>
     </Card>
   );
