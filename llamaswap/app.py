@@ -42,6 +42,7 @@ from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
 from llamaswap.telemetry.access_log import AccessLog
+from llamaswap.telemetry.book import Book
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
@@ -56,6 +57,8 @@ STOP_RESERVE = 10.0
 """Seconds of the shutdown kept for stopping processes, if an unloadTimeout is as long."""
 BACKSTOP = 35.0
 STDOUT_GOODBYE = 0.5
+BOOK_GOODBYE = 5.0
+"""Seconds for the last rows of activity; a locked database costs no more."""
 SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -83,6 +86,7 @@ class Program:
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
+    _book: Book = field(init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
     _exit_code: int = field(default=0, init=False)
@@ -97,6 +101,7 @@ class Program:
 
         Raises:
             ListenFailed: the address cannot be served on; nothing was started.
+            StoreFailed: the database of `store.path` cannot be used; likewise.
         """
         self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
@@ -107,6 +112,7 @@ class Program:
             for warning in self.loaded.warnings:
                 logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
+            self._book = Book.open(self.config, self._bus)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
                 outer.start_soon(guardian.run, name="guardian")
@@ -125,6 +131,7 @@ class Program:
         self._site = Site(
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
+        self._site.observer = self._book
         self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
@@ -140,12 +147,16 @@ class Program:
                     decisions=self._decisions,
                     profile=profile,
                     monitor=self._monitor,
+                    bus=self._bus,
+                    inflight=self._book.inflight,
+                    book=self._book,
                 )
                 await nursery.start(serve_control_plane, app, control_socket)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
                 nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
+                nursery.start_soon(self._book.run, name="activity")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
                 nursery.start_soon(self._backstop)
@@ -205,12 +216,14 @@ class Program:
         Steps that may fail come first and raise LlamaswapError with everything as it was.
         """
         before, config = self.config, loaded.config
+        store = await self._book.reopen(config)
         await self._supervisor.reconfigure(config)
         self._site.reconfigure(config)
         self._hub.mode = config.log_to_stdout
         self._hub.keep_models(config.models)
         self._log_settings.apply(config.log_level, config.log_time_format)
         self._monitor.apply(config.performance)
+        await self._book.reconfigure(config, store)
         again = partial(
             self._preloader.after_reload, config.preload, before.preload, compare(before, config)
         )
@@ -257,6 +270,10 @@ class Program:
         left = began + SHUTDOWN_LIMIT - trio.current_time()
         await self._supervisor.shut_down(max(left, 0.001))
         self._site.cut()
+        with trio.move_on_after(BOOK_GOODBYE):
+            await self._site.wait_idle()
+            await self._book.flush()
+            await self._book.close()
 
     async def _second_signal(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:

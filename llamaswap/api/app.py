@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from secrets import token_hex
 from typing import Any, Protocol
 
 import quart
 import trio
-from attrs import frozen
+from attrs import field, frozen
 from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -24,7 +25,10 @@ from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.book import Book
+from llamaswap.telemetry.bus import EventBus
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -52,6 +56,15 @@ class Surroundings:
     decisions: Decisions
     profile: ActiveProfile
     monitor: Monitor
+    bus: EventBus
+    inflight: Inflight
+    book: Book
+    boot: str = field(factory=lambda: token_hex(4))
+    """Tells this life of the program from others, for clients that come back."""
+
+    def last_row(self) -> int:
+        """Id of the newest row of activity; 0: there is none."""
+        return self.book.last_row
 
     @property
     def config(self) -> Config:
@@ -92,10 +105,16 @@ def create_app(
     decisions: Decisions,
     profile: ActiveProfile,
     monitor: Monitor,
+    bus: EventBus,
+    inflight: Inflight,
+    book: Book,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
+        activity,
+        captures,
         configuration,
+        events,
         health,
         listings,
         logs,
@@ -107,15 +126,24 @@ def create_app(
     from llamaswap.api import (
         decisions as decision_routes,
     )
+    from llamaswap.api import (
+        inflight as inflight_routes,
+    )
 
     app = ControlPlane("llamaswap", static_folder=None)
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
-    around = Surroundings(models, config, hub, live, decisions, profile, monitor)
+    around = Surroundings(
+        models, config, hub, live, decisions, profile, monitor, bus, inflight, book
+    )
     families = (
         configuration,
         decision_routes,
+        activity,
+        captures,
+        events,
+        inflight_routes,
         health,
         listings,
         logs,
