@@ -3,21 +3,71 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests bench clean help
+.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak audit clean help
+
+# Node as the build tools need it, or nothing
+NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
+UI := llamaswap/_web/manifest.json
+UI_SOURCES := $(shell find web/src web/public web/build web/index.html web/vite.config.ts web/package-lock.json -type f 2>/dev/null)
+CHROMIUM = $(or $(LLAMASWAP_CHROMIUM),$(firstword $(wildcard /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome)))
 
 help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
+	@echo "make soak   ten minutes of traffic, crashes, reloads; then nothing may be left"
+	@echo "make ui     build the web UI (make run does it when Node is there)"
+	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
+	@echo "make docs   write docs/api.md anew, after a change of the routes"
 
-run: $(VENV)/run.ready
+run: $(VENV)/run.ready ui
 	$(call say,starting llamaswap; Ctrl-C stops it)
 	@exec $(BIN)/python -m llamaswap $(ARGS)
 
-test: $(VENV)/dev.ready format lint types tests
+test: $(VENV)/dev.ready format lint types ui-check tests ui-browser
 	$(call say,all checks passed)
+
+# The web UI is built when it is missing or older than its source, and Node is there.
+ui:
+ifeq ($(NODE),yes)
+	@$(MAKE) --no-print-directory $(UI) || { test -e $(UI) || echo "The web UI could not be built (see above); /ui/ says so, everything else works."; }
+else
+	@test -e $(UI) || echo "The web UI is not built: install Node 20.19 or newer (https://nodejs.org) and run make ui. Everything else works without it."
+endif
+
+$(UI): $(UI_SOURCES) web/node_modules/.ready
+	$(call say,building the web UI)
+	@cd web && npm run --silent build -- --logLevel warn
+
+web/node_modules/.ready: web/package-lock.json
+	$(call say,installing what the web UI is built with)
+	@cd web && npm ci --silent || { echo "npm ci failed, see above; check the network and run make again."; exit 1; }
+	@touch $@
+
+ui-check: $(if $(NODE),$(UI))
+ifeq ($(NODE),yes)
+	$(call say,types$(COMMA) lint and unit tests of the web UI$(COMMA) sizes)
+	@cd web && npm run --silent types && npm run --silent lint && npm test --silent && npm run --silent size
+else
+	@test -z "$(LLAMASWAP_REQUIRE_ALL)" || { echo "Node 20.19 or newer is required here and is not there."; exit 1; }
+	@echo "LEFT OUT: all checks of the web UI (types, lint, unit tests, sizes, browser). They need Node 20.19 or newer."
+endif
+
+ui-browser: $(VENV)/dev.ready $(if $(NODE),$(UI))
+ifneq ($(and $(NODE),$(CHROMIUM)),)
+	$(call say,the web UI in a browser)
+	@cd web && npm run --silent browser
+else
+	@test -z "$(LLAMASWAP_REQUIRE_ALL)" || { echo "Node and Chromium are required here, and one of them is not there."; exit 1; }
+	@echo "LEFT OUT: the browser checks of the web UI. They need Node 20.19 or newer and Chromium (Debian: apt install chromium)."
+endif
+
+screenshots: $(VENV)/dev.ready $(UI)
+	$(call say,writing web/screenshots)
+	@cd web && npm run --silent screenshots
 
 format: $(VENV)/dev.ready
 	$(call say,format)
@@ -39,6 +89,18 @@ bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
 
+soak: $(VENV)/dev.ready
+	$(call say,ten minutes of everything at once; SOAK_SECONDS= and SEED= change it)
+	@$(BIN)/python -m tests.integration.soak --seconds $(or $(SOAK_SECONDS),600) $(if $(SEED),--seed $(SEED))
+
+docs: $(VENV)/dev.ready
+	$(call say,writing docs/api.md from the table of routes)
+	@$(BIN)/python -m docs.api_reference > docs/api.md
+
+audit: $(VENV)/dev.ready
+	$(call say,known vulnerabilities of dependencies)
+	@$(BIN)/python packaging/audit.py
+
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not there. Install it, or run: make PYTHON=/path/to/python3"; exit 1; }
@@ -58,4 +120,5 @@ $(VENV)/dev.ready: $(VENV)/python.ready pyproject.toml
 	@touch $@ $(VENV)/run.ready
 
 clean:
+	rm -rf llamaswap/_web web/node_modules web/screenshots
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/bin

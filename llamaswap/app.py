@@ -16,16 +16,15 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import trio
 from attrs import define, field
 
-from llamaswap.api.app import create_app
-from llamaswap.api.server import serve_control_plane
 from llamaswap.config.diff import compare
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.load import Loaded
@@ -41,14 +40,19 @@ from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
+from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.book import Book
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 from llamaswap.telemetry.stdout import copy_to_stdout
+
+if TYPE_CHECKING:
+    from llamaswap.api.app import ControlPlane
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +60,7 @@ SHUTDOWN_LIMIT = 30.0
 STOP_RESERVE = 10.0
 """Seconds of the shutdown kept for stopping processes, if an unloadTimeout is as long."""
 BACKSTOP = 35.0
+CONTROL_BACKLOG = 1024
 STDOUT_GOODBYE = 0.5
 BOOK_GOODBYE = 5.0
 """Seconds for the last rows of activity; a locked database costs no more."""
@@ -87,8 +92,10 @@ class Program:
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
     _book: Book = field(init=False)
+    _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
+    _service: ServiceManager = field(init=False)
     _exit_code: int = field(default=0, init=False)
 
     @property
@@ -105,6 +112,7 @@ class Program:
         """
         self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
+        self._service = ServiceManager.from_environment(os.environ)
         self._hub.mode = self.config.log_to_stdout
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
@@ -117,11 +125,13 @@ class Program:
             async with _stdout(self._hub), trio.open_nursery() as outer:
                 outer.start_soon(guardian.run, name="guardian")
                 with tempfile.TemporaryDirectory(prefix="llamaswap-") as folder:
-                    await self._serve(guardian, str(Path(folder, "control.sock")))
+                    path = str(Path(folder, "control.sock"))
+                    with _listening_at(path) as control:
+                        await self._serve(guardian, path, control)
                 outer.cancel_scope.cancel(reason="everything has stopped")
         return self._exit_code
 
-    async def _serve(self, guardian: Guardian, control_socket: str) -> None:
+    async def _serve(self, guardian: Guardian, control_socket: str, control: socket.socket) -> None:
         await sweep_orphans()
         self._supervisor = Supervisor(
             self.config, self._hub, guardian, self._state_changed, self._decided
@@ -139,22 +149,30 @@ class Program:
         with trio.open_signal_receiver(*signals_wanted) as signals:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._supervisor.run)
-                app = create_app(
-                    models=self._supervisor,
-                    config=lambda: self._site.config,
-                    hub=self._hub,
-                    live=self._live,
-                    decisions=self._decisions,
-                    profile=profile,
-                    monitor=self._monitor,
-                    bus=self._bus,
-                    inflight=self._book.inflight,
-                    book=self._book,
-                )
-                await nursery.start(serve_control_plane, app, control_socket)
+
+                def control_plane() -> ControlPlane:
+                    from llamaswap.api.app import create_app
+
+                    return create_app(
+                        models=self._supervisor,
+                        config=lambda: self._site.config,
+                        hub=self._hub,
+                        live=self._live,
+                        decisions=self._decisions,
+                        profile=profile,
+                        monitor=self._monitor,
+                        hardware=self._hardware,
+                        bus=self._bus,
+                        inflight=self._book.inflight,
+                        book=self._book,
+                    )
+
+                nursery.start_soon(_serve_control_plane, control_plane, control)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
+                nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
+                nursery.start_soon(self._hardware.run, name="hardware report")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
                 nursery.start_soon(self._book.run, name="activity")
                 await self._until_stopped(signals)
@@ -179,8 +197,14 @@ class Program:
             )
             if not self.config.api_keys:
                 logger.warning("and no apiKeys are set: whoever reaches it may use it")
+        self._service.ready(self._summary())
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")
+
+    def _summary(self) -> str:
+        """One line for the service manager: how many models are ready."""
+        states = self._supervisor.states().values()
+        return f"{sum(s is ProcessState.READY for s in states)} of {len(states)} models ready"
 
     # --- while it runs ----------------------------------------------------------------------------
 
@@ -237,6 +261,8 @@ class Program:
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
         self._bus.publish(ModelStateChanged(model, new.value))
+        if ProcessState.READY in (old, new):
+            self._service.status(self._summary())
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(
@@ -257,6 +283,7 @@ class Program:
     async def _shut_down(self) -> None:
         """Drain, then stop every process, within `SHUTDOWN_LIMIT`. Source: lifecycle §1.10."""
         began = trio.current_time()
+        self._service.stopping()
         stop_accepting(self._listeners)
         self._access_log.flush()
         self._hub.end()  # log streams would keep the drain waiting
@@ -289,6 +316,34 @@ class Program:
         print(f"llamaswap: {reason}", file=sys.stderr, flush=True)  # noqa: T201  # the hub has ended
         self._supervisor.kill_everything()
         os._exit(1)  # the guardian sees the pipe close and sweeps what may be left
+
+
+@contextmanager
+def _listening_at(path: str) -> Iterator[socket.socket]:
+    """A Unix socket that takes connections from now on, whoever serves them later.
+
+    Its folder is the only lock: it must belong to us and be closed to others (0700).
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen(CONTROL_BACKLOG)
+        yield listener
+
+
+async def _serve_control_plane(build: Callable[[], ControlPlane], listener: socket.socket) -> None:
+    """Serve the API.
+
+    Its framework takes as long to import as everything else together, so the data plane does not
+    wait for it: what is meant for the API waits in the socket's backlog.
+    """
+
+    def prepare() -> tuple[ControlPlane, Callable[..., Awaitable[None]]]:
+        from llamaswap.api.server import serve_control_plane
+
+        return build(), serve_control_plane
+
+    app, serve_it = await trio.to_thread.run_sync(prepare)
+    await serve_it(app, listener)
 
 
 @asynccontextmanager

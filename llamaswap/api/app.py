@@ -18,6 +18,7 @@ from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from quart_trio.wrappers import TrioResponse
+from werkzeug.exceptions import HTTPException
 
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
@@ -28,6 +29,7 @@ from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.book import Book
 from llamaswap.telemetry.bus import EventBus
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -56,6 +58,7 @@ class Surroundings:
     decisions: Decisions
     profile: ActiveProfile
     monitor: Monitor
+    hardware: HardwareReport
     bus: EventBus
     inflight: Inflight
     book: Book
@@ -105,6 +108,7 @@ def create_app(
     decisions: Decisions,
     profile: ActiveProfile,
     monitor: Monitor,
+    hardware: HardwareReport,
     bus: EventBus,
     inflight: Inflight,
     book: Book,
@@ -115,16 +119,19 @@ def create_app(
         captures,
         configuration,
         events,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     from llamaswap.api import (
         decisions as decision_routes,
+    )
+    from llamaswap.api import (
+        hardware as hardware_routes,
     )
     from llamaswap.api import (
         inflight as inflight_routes,
@@ -135,22 +142,23 @@ def create_app(
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
     around = Surroundings(
-        models, config, hub, live, decisions, profile, monitor, bus, inflight, book
+        models, config, hub, live, decisions, profile, monitor, hardware, bus, inflight, book
     )
     families = (
-        configuration,
-        decision_routes,
         activity,
         captures,
+        configuration,
+        decision_routes,
         events,
+        hardware_routes,
         inflight_routes,
-        health,
         listings,
         logs,
-        pages,
         performance,
         profiles,
+        ui,
         unload,
+        version,
     )
     for family in families:
         family.add_routes(app, around)
@@ -159,12 +167,17 @@ def create_app(
         assert isinstance(error, LlamaswapError)
         return error_response(error)
 
+    async def on_http_error(error: Exception) -> quart.Response:
+        assert isinstance(error, HTTPException)
+        return error_response(error.code or 500)  # of a defect, quart logs the traceback
+
     app.register_error_handler(LlamaswapError, on_error)
+    app.register_error_handler(HTTPException, on_http_error)
     return app
 
 
-def error_response(error: LlamaswapError) -> quart.Response:
-    """`error` in the envelope that the request asks for."""
+def error_response(error: LlamaswapError | int) -> quart.Response:
+    """`error`, or a bare status, in the envelope that the request asks for."""
     request = quart.request
     answer = envelope(error, accept=request.headers.get("Accept", ""), path=request.path)
     return TrioResponse(answer.body, status=answer.status, headers=dict(answer.headers))

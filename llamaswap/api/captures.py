@@ -20,7 +20,7 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
             raise CaptureUnknown("capture not found")
         return json_response(await trio.to_thread.run_sync(_body, row, kept))
 
-    app.add_url_rule("/api/captures/<path:number>", "capture", capture)
+    app.add_url_rule("/api/captures/<number>", "capture", capture)
 
 
 def _row(number: str) -> int:

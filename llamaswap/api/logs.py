@@ -24,7 +24,7 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
 
     async def history() -> quart.Response:
         if "text/html" in quart.request.headers.get("Accept", ""):
-            return TrioResponse("", status=302, headers={"Location": "/ui/"})
+            return TrioResponse("", status=302, headers={"Location": "/ui/logs"})
         body = around.hub.combined.history()
         return TrioResponse(body, headers={"Content-Type": "text/plain"})
 

@@ -12,26 +12,16 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 
-BACKLOG = 1024
 KEEP_ALIVE = 3600.0  # the data plane's pool decides when an idle connection goes
 
 
-async def serve_control_plane(
-    app: ASGIFramework,
-    path: str,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Serve `app` on the Unix socket `path` until cancelled.
+async def serve_control_plane(app: ASGIFramework, listener: socket.socket) -> None:
+    """Serve `app` on a listening Unix socket until cancelled; closes the socket.
 
-    The folder of `path` is the only lock: it must belong to us and be closed to others (0700).
     Cancel it after the data plane has let go of its connections: hypercorn (0.18) shields its
     sending, so a client that does not read would keep it for ever.
     """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        listener.bind(path)
-        listener.listen(BACKLOG)
         config = HypercornConfig()
         config.accesslog = None
         config.errorlog = None
@@ -46,10 +36,6 @@ async def serve_control_plane(
             ConnectionState(LifespanState({})),
         )
         source = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(
-                partial(trio.serve_listeners, handle, [source], handler_nursery=nursery)
-            )
-            task_status.started()
+        await trio.serve_listeners(handle, [source])
     finally:
         listener.close()  # the socket's file goes with its folder, which is the caller's

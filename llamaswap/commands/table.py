@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "unload": "stop one model, or all",
     "logs": "what the program or a model has said (-f follows)",
     "config-schema": "print the JSON schema of the configuration, for editors",
+    "simulate": "what another scheduler or layout would have given, from a trace",
     "bench": "send chat requests, report rate and latency",
     "fake-model": "a server that pretends to be a model",
     "completion": "completion script for bash, zsh or fish",

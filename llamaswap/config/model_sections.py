@@ -156,6 +156,15 @@ class ModelSection:
         default=None,
         metadata=meta("sendLoadingState", "Stream progress while the model loads."),
     )
+    stream_keep_alive: Whole | None = field(
+        default=None,
+        metadata=meta(
+            "streamKeepAlive",
+            "Seconds of silence before a stream's first byte after which a comment is sent; "
+            "0 = none are.",
+            minimum=0,
+        ),
+    )
     timeouts: TimeoutsSection = field(
         factory=TimeoutsSection, metadata=meta("timeouts", "Limits of one connection, seconds.")
     )

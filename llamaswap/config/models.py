@@ -113,6 +113,7 @@ def _resolved(
             if section.send_loading_state is None
             else section.send_loading_state
         ),
+        stream_keep_alive=_stream_keep_alive(section, written, path, findings),
         timeouts=resolve_timeouts(
             section.timeouts, (*path, "timeouts"), findings, response_header=0
         ),
@@ -120,6 +121,18 @@ def _resolved(
         capabilities=_capabilities(model, section.capabilities, findings),
         macros=section.macros,
     )
+
+
+def _stream_keep_alive(
+    section: ModelSection, written: RootSection, path: KeyPath, findings: Findings
+) -> int:
+    value = section.stream_keep_alive
+    if value is None:
+        value = written.stream_keep_alive  # a bad global value has its own message
+    elif value < 0:
+        text = f"{_who(path)}{value} seconds make no sense; 0 (no comments) is used"
+        findings.warn("W-VALUE", (*path, "streamKeepAlive"), text)
+    return max(value, 0)
 
 
 def _global_timeout_set(expanded: Expanded, written: RootSection) -> bool:

@@ -76,6 +76,8 @@ class Model:
     filters: Filters = field(factory=Filters)
     metadata: Mapping[str, Any] = field(factory=dict)
     send_loading_state: bool = False
+    stream_keep_alive: int = 0
+    """Seconds of silence before a stream's first byte after which a comment is sent; 0 = none."""
     timeouts: Timeouts = field(factory=Timeouts)
     ignore_websockets: bool = False
     capabilities: Capabilities | None = None
@@ -224,6 +226,7 @@ class Config:
     global_ttl: int = 0
     unload_timeout: int = 10
     send_loading_state: bool = False
+    stream_keep_alive: int = 0
     macros: Mapping[str, Any] = field(factory=dict, eq=False)
     """As declared, not expanded; for display."""
 

@@ -216,6 +216,9 @@ class RootSection:
     send_loading_state: Flag = field(
         default=False, metadata=meta("sendLoadingState", "Default of the models' key.")
     )
+    stream_keep_alive: Whole = field(
+        default=0, metadata=meta("streamKeepAlive", "Default of the models' key.", minimum=0)
+    )
     include_aliases_in_list: Flag = field(
         default=False, metadata=meta("includeAliasesInList", "List aliases like models.")
     )

@@ -57,6 +57,7 @@ def resolve_settings(written: RootSection, findings: Findings) -> dict[str, Any]
         "global_ttl": written.global_ttl,
         "unload_timeout": _positive(written.unload_timeout, DEFAULT_UNLOAD_TIMEOUT),
         "send_loading_state": written.send_loading_state,
+        "stream_keep_alive": max(written.stream_keep_alive, 0),
     }
 
 
@@ -99,6 +100,9 @@ def _check_limits(written: RootSection, findings: Findings) -> None:
     ):
         if value < least:
             findings.error(code, (key,), f"{value} is too low; it must be at least {least}")
+    if written.stream_keep_alive < 0:
+        text = f"{written.stream_keep_alive} seconds make no sense; 0 (no comments) is used"
+        findings.warn("W-VALUE", ("streamKeepAlive",), text)
 
 
 def _headers(written: list[str]) -> tuple[str, ...]:

@@ -34,7 +34,8 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
-from llamaswap.planning.assemble import planner_for, rules_for, scheduler_for
+from llamaswap.planning.assemble import planner_for, scheduler_for
+from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.events import (
     Admit,
     Arrived,
@@ -61,7 +62,6 @@ from llamaswap.planning.events import (
 )
 from llamaswap.planning.leaving import Leaving
 from llamaswap.planning.planner import Planner
-from llamaswap.planning.scheduler import Scheduler
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Supervisor:
     on_decision: DecisionListener = lambda decision: None
     """Told why each swap begins, and why one does not begin yet."""
 
-    _scheduler: Scheduler = field(init=False)
+    _scheduler: Bookkeeping = field(init=False)
     _planner: Planner = field(init=False)
     _send: trio.MemorySendChannel[_Message] = field(init=False)
     _receive: trio.MemoryReceiveChannel[_Message] = field(init=False)
@@ -181,8 +181,8 @@ class Supervisor:
         self._send, self._receive = trio.open_memory_channel[_Message](math.inf)
         self._ids = count(1).__next__
         self._runs = count(1).__next__
-        self._scheduler = scheduler_for(self.config)
         self._planner = planner_for(self.config)
+        self._scheduler = scheduler_for(self.config, self._planner)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -344,7 +344,9 @@ class Supervisor:
             case _Reconfigure(config=config, done=done):
                 self._replace(config, done)
             case _Adopt(config=config, done=done):
-                self._apply(self._scheduler.reconfigure(rules_for(config), self._planner, now))
+                before = self._scheduler
+                self._scheduler = scheduler_for(config, self._planner, before.costs)
+                self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
                 self._apply(self._scheduler.handle(message, now))

@@ -138,31 +138,51 @@ class Bookkeeping(ABC):
                     wake = min(wake, since + self.rules[model].ttl + TTL_SLACK)
         return wake
 
-    def reconfigure(
-        self, rules: Mapping[str, ModelRules], planner: Planner, now: float
-    ) -> list[Effect]:
-        """Go on with other models and another planner; see `Scheduler.reconfigure`."""
+    def take_over(self, predecessor: Bookkeeping, now: float) -> list[Effect]:
+        """Go on where `predecessor` stopped, with our models, planner and order of service.
+
+        Source: lifecycle §1.11. Tickets that wait for a model that is gone are refused; those in
+        flight stay. Returns the effects in order.
+        """
         effects = self._effects = []
         self._now = now
-        self.rules, self.planner = rules, planner
-        self._forget_running()
+        self.costs = predecessor.costs
+        self._inherit(predecessor)
         for job in self._jobs.values():
-            if job.target not in rules:
+            if job.target not in self.rules:
                 self._cancel(job)
         for request in list(self._requests.values()):
-            rule = rules.get(request.model)
+            rule = self.rules.get(request.model)
             if rule is not None:
                 request.priority = rule.priority
             elif not request.granted:
-                self._refuse(request, ModelUnknown(f"model {request.model} was removed"))
+                error = ModelUnknown(f"model {request.model} was removed")
+                self._effects.append(Refuse(request.ticket, error))
+                self._forget(request)
         self._idle_since = {
-            model: self._idle_since.get(model, now)
+            model: predecessor._idle_since.get(model, now)
             for model, state in self._states.items()
             if state is ProcessState.READY and not self._serving.get(model) and self._has_ttl(model)
         }
-        self._reordered()
+        waiting = [request for request in self._requests.values() if not request.granted]
+        waiting.sort(key=lambda request: (-request.priority, request.order))
+        self._line_up(waiting, predecessor)
         self._decide()
         return effects
+
+    def _inherit(self, predecessor: Bookkeeping) -> None:
+        for name in (
+            "_states",
+            "_state_since",
+            "_requests",
+            "_jobs",
+            "_held",
+            "_serving",
+            "_closed",
+            "_orders",
+            "_job_ids",
+        ):
+            setattr(self, name, getattr(predecessor, name))
 
     # --- what a scheduler adds --------------------------------------------------------------------
 
@@ -195,8 +215,8 @@ class Bookkeeping(ABC):
         """Do whatever can be done now for those who wait."""
 
     @abstractmethod
-    def _reordered(self) -> None:
-        """Bring the order of those who wait in line with changed priorities."""
+    def _line_up(self, waiting: list[Request], predecessor: Bookkeeping) -> None:
+        """Take in those who waited under another scheduler, by priority and arrival."""
 
     def _entered(self, model: str, state: ProcessState) -> None:  # noqa: B027  # optional
         """React to a change of state, before anything is decided."""
@@ -343,15 +363,24 @@ class Bookkeeping(ABC):
         self._effects.append(Grant(request.ticket))
 
     def _start_job(self, model: str, evict: tuple[str, ...], reason: str) -> Job:
+        explained = self.planner.explain(model, self._running_set(), evict)
+        if explained:
+            reason = f"{reason}; {explained}"
         job = Job(JobId(next(self._job_ids)), model, evict, self._now)
         self._jobs[job.target] = job
         self._forget_running()
         self._effects.append(StartJob(job.id, job.target, evict))
-        self._effects.append(self._decision(DecisionKind.SWAP, model, evict, reason))
+        time = self._swap_time(model, evict)
+        self._effects.append(self._decision(DecisionKind.SWAP, model, evict, reason, time))
         return job
 
     def _decision(
-        self, kind: DecisionKind, model: str, evicted: tuple[str, ...], reason: str
+        self,
+        kind: DecisionKind,
+        model: str,
+        evicted: tuple[str, ...],
+        reason: str,
+        estimate: float,
     ) -> Decision:
         waiting = [
             request
@@ -366,7 +395,7 @@ class Bookkeeping(ABC):
             reason=reason,
             waiters=len(waiting),
             oldest_wait=self._now - oldest,
-            estimate=self._swap_time(model, evicted),
+            estimate=estimate,
         )
 
     def _swap_time(self, model: str, evict: Iterable[str]) -> float:

@@ -15,6 +15,8 @@ from attrs import define, field, frozen
 
 SAMPLES = 20
 """How many observations of a kind are kept per model: enough for a middle, few enough to forget."""
+ENOUGH_PAUSES = 4
+PAUSE_QUANTILE = 0.8
 RATE_WINDOW = 60.0
 """Seconds over which a model's request rate is taken."""
 
@@ -57,6 +59,10 @@ class _Model:
     load: _Samples = field(factory=_Samples)
     unload: _Samples = field(factory=_Samples)
     service: _Samples = field(factory=_Samples)
+    pauses: deque[float] = field(factory=lambda: deque(maxlen=SAMPLES))
+    """Seconds from the end of the last answer to the next request, whether it was kept or not."""
+    idle_since: float | None = None
+    long_pause: float | None = None
     arrivals: float = 0.0
     """Arrivals per window, fading: e-fold in RATE_WINDOW seconds."""
     last_arrival: float = 0.0
@@ -108,6 +114,26 @@ class Costs:
         fade = math.exp((known.last_arrival - now) / RATE_WINDOW)
         known.arrivals = known.arrivals * fade + 1.0
         known.last_arrival = now
+        if known.idle_since is not None:
+            known.pauses.append(now - known.idle_since)
+            known.idle_since = known.long_pause = None
+
+    def note_idle(self, model: str, now: float) -> None:
+        """The last answer for the model has ended: a pause begins."""
+        self._of(model).idle_since = now
+
+    def pause(self, model: str) -> float | None:
+        """Seconds within which the model is mostly asked for again. None: too little was seen.
+
+        A quantile: one long break between many short pauses says nothing about the next pause.
+        """
+        known = self._of(model)
+        if len(known.pauses) < ENOUGH_PAUSES:
+            return None
+        if known.long_pause is None:
+            ordered = sorted(known.pauses)
+            known.long_pause = ordered[int(PAUSE_QUANTILE * len(ordered))]
+        return known.long_pause
 
     def note_load(self, model: str, seconds: float) -> None:
         """Learn from a start that succeeded."""

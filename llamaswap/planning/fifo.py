@@ -76,8 +76,19 @@ class Fifo(Bookkeeping):
         if self._guard() is not None:
             self._decide()
 
-    def _reordered(self) -> None:
-        self._queue.sort(key=lambda request: (-request.priority, request.order))
+    def _line_up(self, waiting: list[Request], predecessor: Bookkeeping) -> None:
+        for job in self._jobs.values():
+            job.waiters = []
+        for request in sorted(waiting, key=lambda request: request.order):
+            job_of = self._jobs.get(request.model)
+            if (
+                job_of is not None
+                and not job_of.cancelled
+                and (request.job == job_of.id or not isinstance(predecessor, Fifo))
+            ):
+                request.job = job_of.id
+                job_of.waiters.append(request)
+        self._queue = [request for request in waiting if request.job is None]
 
     # --- placing a request ------------------------------------------------------------------------
 

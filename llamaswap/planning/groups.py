@@ -34,6 +34,18 @@ class Groups:
                 evicted.append(other)
         return tuple(evicted)
 
+    def plans(self, target: str, running: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """Groups leave no choice."""
+        return (self.evict(target, running),)
+
+    def weight(self, model: str) -> float:
+        """Every model counts alike."""
+        return 1.0
+
+    def explain(self, target: str, running: Sequence[str], evict: tuple[str, ...]) -> str:
+        """Membership says it all."""
+        return ""
+
     def may_run_together(self, models: Sequence[str]) -> bool:
         """All in one group that does not swap."""
         groups = {self._group_of.get(model, self._nobody)[0] for model in models}

@@ -32,6 +32,27 @@ class Leaving:
         pushed_out = {*self.planner.evict(target, here), *self._pushed_out(target, gone)}
         return tuple(model for model in running if model in pushed_out)
 
+    def plans(self, target: str, running: Sequence[str]) -> Sequence[tuple[str, ...]]:
+        """The evictions to choose from; those that leave are in each of them, if they must go."""
+        gone = [model for model in running if model not in self.known]
+        if not gone:
+            return self.planner.plans(target, running)
+        here = [model for model in running if model in self.known]
+        too = self._pushed_out(target, gone)
+        return [
+            tuple(model for model in running if model in plan or model in too)
+            for plan in self.planner.plans(target, here)
+        ]
+
+    def weight(self, model: str) -> float:
+        """What the configuration in force says."""
+        return self.planner.weight(model)
+
+    def explain(self, target: str, running: Sequence[str], evict: tuple[str, ...]) -> str:
+        """What the configuration in force says."""
+        here = [model for model in running if model in self.known]
+        return self.planner.explain(target, here, evict)
+
     def may_run_together(self, models: Sequence[str]) -> bool:
         """Whether the configuration in force lets all of `models` be resident at once."""
         return self.planner.may_run_together(models)

@@ -17,6 +17,22 @@ class Planner(Protocol):
         """
         ...
 
+    def plans(self, target: str, running: Sequence[str]) -> Sequence[tuple[str, ...]]:
+        """The evictions to choose from, at least one, `evict`'s answer first.
+
+        Each is enough, and none contains another. For schedulers that know better than the
+        configuration what an eviction costs.
+        """
+        ...
+
+    def weight(self, model: str) -> float:
+        """By how much the learned cost of evicting `model` counts; 1 where nobody said."""
+        ...
+
+    def explain(self, target: str, running: Sequence[str], evict: tuple[str, ...]) -> str:
+        """Why `evict` is enough, as a clause for people; empty: there is nothing to add."""
+        ...
+
     def may_run_together(self, models: Sequence[str]) -> bool:
         """Whether all of `models` can be resident at once (selector check, config §2.8)."""
         ...

@@ -7,13 +7,12 @@ an upstream or a client did.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Protocol
 
 from attrs import frozen
 
 from llamaswap.planning.events import Effect, Event
-from llamaswap.planning.planner import Planner
 
 
 @frozen(kw_only=True)
@@ -23,6 +22,8 @@ class ModelRules:
     limit: int
     """Requests held (waiting or being served) at once; more are refused with 429."""
     priority: int = 0
+    slots: int = 0
+    """Requests in flight at once, if an operator said so; 0 = what the server says of itself."""
     ttl: float = 0.0
     """Idle seconds before the model is stopped; 0 = never."""
 
@@ -36,14 +37,4 @@ class Scheduler(Protocol):
 
     def next_wakeup(self) -> float:
         """When a Tick is wanted at the latest: the driver's clock; `math.inf` for never."""
-        ...
-
-    def reconfigure(
-        self, rules: Mapping[str, ModelRules], planner: Planner, now: float
-    ) -> Iterable[Effect]:
-        """Replace models and planner; queued requests are decided again. Source: lifecycle §1.11.
-
-        Tickets that wait for a model that is gone are refused with ModelUnknown; those in flight
-        stay.
-        """
         ...

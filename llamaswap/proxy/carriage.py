@@ -28,6 +28,7 @@ from llamaswap.proxy.http1 import (
 )
 from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.retry import may_ask_again
+from llamaswap.proxy.splice import splice
 from llamaswap.proxy.tunnel import tunnel
 from llamaswap.proxy.wire import Wire
 
@@ -71,6 +72,8 @@ class Carriage:
             headers.append((b"Expect", b"100-continue"))
         if self.dress is not None:
             headers = self.dress(headers)
+        if exchange.prelude is not None:  # its stream may have begun, and is not compressed
+            headers = [pair for pair in headers if pair[0].lower() != b"accept-encoding"]
         request = render_head(start, headers)
         pool = exchange.site.pool
         wire = pool.take(self.run)
@@ -92,7 +95,10 @@ class Carriage:
                 wire.close()
                 raise
         try:
-            reusable = await self._respond(wire, head, rest)
+            if exchange.prelude is None or (stream := await exchange.prelude.hand_over()) is None:
+                reusable = await self._respond(wire, head, rest)
+            else:
+                reusable = await splice(stream, wire, head, rest)
         except BaseException:
             wire.close()
             raise
@@ -231,6 +237,8 @@ class Carriage:
             if watch is not None:
                 watch.head(head.status, headers, framed=head.length is None and modern)
                 relay.tap = watch.take
+            if exchange.prelude is not None and not rest and modern and _is_event_stream(head):
+                rest = await exchange.prelude.first_bytes(wire)
             reusable = await relay.run(rest)
         finally:
             exchange.sent += relay.sent
@@ -241,6 +249,11 @@ class _NothingCame(Exception):
     """The connection was closed before a single byte of an answer."""
 
 
+def _is_event_stream(head: ResponseHead) -> bool:
+    """Whether comments of ours may stand in the body before its first byte."""
+    events = b"text/event-stream" in head.get(b"content-type").lower()
+    return events and head.length is None and not head.get(b"content-encoding")
+
+
 def _upgrade_headers(head: ResponseHead) -> Headers:
-    upgrade = next((v for n, v in head.headers if n.lower() == b"upgrade"), b"websocket")
-    return [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade)]
+    return [(b"Connection", b"Upgrade"), (b"Upgrade", head.get(b"upgrade") or b"websocket")]

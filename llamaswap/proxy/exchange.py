@@ -44,6 +44,7 @@ from llamaswap.proxy.http1 import (
     status_line,
 )
 from llamaswap.proxy.peers import PeerLink, authorized, start_line
+from llamaswap.proxy.prelude import Prelude, prelude_for
 from llamaswap.proxy.resolve import (
     Asked,
     RouterUnknown,
@@ -103,6 +104,10 @@ class Exchange:
     sent: int = 0
     keep_alive: bool = True
     began: float = field(factory=monotonic)
+    prelude: Prelude | None = None
+    """What the client is shown before its upstream answers."""
+    told: LlamaswapError | None = None
+    """What went wrong, if the client was told in a stream that had begun."""
     watch: Observation | None = None
     """Set once a request that is observed has named a model."""
 
@@ -118,7 +123,9 @@ class Exchange:
         outcome, error = Outcome.LEFT, None
         try:
             await self._answer()
-            finished, outcome = True, Outcome.COMPLETE
+            finished, outcome, error = True, Outcome.COMPLETE, self.told
+            if self.told is not None:
+                outcome = Outcome.REFUSED
         except LlamaswapError as exc:
             outcome, error = Outcome.CUT if self.status else Outcome.REFUSED, exc
             finished = await self._send_error(exc)
@@ -168,6 +175,8 @@ class Exchange:
                 await self._comfyui(raw.decode("ascii"))
             case Rule.CONTROL:
                 await self._control()
+            case Rule.ALIVE:
+                await self._send(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"OK")
 
     def _route(self, match: Match) -> Route | None:
         """The route, or None for a redirect. Raises NotFound or MethodNotAllowed."""
@@ -206,8 +215,15 @@ class Exchange:
         if to.peer is not None:
             await self._carry_to_peer(to.peer, path, readable=readable)
             return
+        carry = partial(self._carry, path=path, readable=readable)
+        if asked.stream and self.head.method == "POST":
+            model = self.site.config.models[to.model]
+            self.prelude = prelude_for(self, model, asked.name, path)
+            if self.prelude is not None:
+                await self.prelude.lead(to.model, carry)
+                return
         async with self.site.leases.lease(to.model) as lease:
-            await self._carry(lease, path, readable=readable)
+            await carry(lease)
 
     async def _pass_through(self, raw: str) -> None:
         """`/upstream/<model>/<tail>`: the tail as received, no look at the body."""

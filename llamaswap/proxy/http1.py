@@ -287,6 +287,10 @@ class ResponseHead:
     keep_alive: bool
     connection_names: frozenset[bytes]
 
+    def get(self, name: bytes) -> bytes:
+        """The first header of that lower-case name; empty: there is none."""
+        return next((value for key, value in self.headers if key.lower() == name), b"")
+
 
 class _ResponseCollector:
     __slots__ = ("headers", "reason")

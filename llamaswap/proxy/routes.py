@@ -21,6 +21,8 @@ class Rule(Enum):
     UPSTREAM = "upstream"
     COMFYUI = "comfyui"
     CONTROL = "control"
+    ALIVE = "alive"
+    """The data plane itself, so that the answer says what it seems to say."""
 
 
 @frozen
@@ -39,95 +41,113 @@ class Route:
     """Whether a loading-state stream may precede the answer."""
     changes: bool = False
     """Whether a request changes something here, so that no foreign web page may send it."""
+    about: str = ""
+    """What it is for, for `docs/api.md`."""
 
     @property
     def allow(self) -> tuple[str, ...]:
         """Methods that are answered: GET routes answer HEAD too, unless they have an effect."""
+        if self.methods == ANY:
+            return (*ANY, "HEAD")
         if "GET" in self.methods and not self.changes:
             return (*self.methods, "HEAD")
         return self.methods
 
 
-def _post(path: str, *, strip: str = "", loading: bool = False) -> Route:
-    return Route(("POST",), path, Rule.BODY, strip=strip, row=True, loading=loading)
+def _post(path: str, about: str, *, strip: str = "", loading: bool = False) -> Route:
+    return Route(("POST",), path, Rule.BODY, strip=strip, row=True, loading=loading, about=about)
 
 
-def _control(method: str, path: str, *, auth: bool = True, changes: bool = False) -> Route:
-    return Route((method,), path, Rule.CONTROL, auth=auth, changes=changes or method != "GET")
+def _get(path: str, about: str) -> Route:
+    return Route(("GET",), path, Rule.QUERY, about=about)
+
+
+def _control(
+    method: str, path: str, about: str, *, auth: bool = True, changes: bool = False
+) -> Route:
+    changes = changes or method != "GET"
+    return Route((method,), path, Rule.CONTROL, auth=auth, changes=changes, about=about)
+
+
+def _alive(path: str) -> Route:
+    return Route(("GET",), path, Rule.ALIVE, auth=False, about="`OK`, always")
 
 
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
+"""Of what a model's server understands, the usual ones."""
+NOT_PASSED = ("OPTIONS", "TRACE", "CONNECT")
+"""Methods that are about the way and not about what lies behind it."""
 
 INFERENCE = (
-    _post("/v1/chat/completions", loading=True),
-    _post("/v1/completions"),
-    _post("/v1/responses"),
-    _post("/v1/embeddings"),
-    _post("/v1/messages"),
-    _post("/v1/messages/count_tokens"),
-    _post("/rerank"),
-    _post("/reranking"),
-    _post("/v1/rerank"),
-    _post("/v1/reranking"),
-    _post("/infill"),
-    _post("/completion"),
-    _post("/v1/audio/speech"),
-    _post("/v1/audio/voices"),
-    _post("/v1/audio/transcriptions"),
-    _post("/v1/images/edits"),
-    _post("/v1/images/generations"),
-    _post("/sdapi/v1/txt2img"),
-    _post("/sdapi/v1/img2img"),
-    _post("/audioapi/v1/tasks/run", strip="/audioapi"),
-    _post("/v/chat/completions", strip="/v"),
-    _post("/v/responses", strip="/v"),
-    _post("/v/completions", strip="/v"),
-    _post("/v/messages", strip="/v"),
-    _post("/v/messages/count_tokens", strip="/v"),
-    _post("/v/embeddings", strip="/v"),
-    _post("/v/rerank", strip="/v"),
-    _post("/v/reranking", strip="/v"),
-    Route(("GET",), "/v1/audio/voices", Rule.QUERY),
-    Route(("GET",), "/sdapi/v1/loras", Rule.QUERY),
-    Route(("GET",), "/props", Rule.QUERY),
+    _post("/v1/chat/completions", "chat, OpenAI", loading=True),
+    _post("/v1/completions", "completion, OpenAI"),
+    _post("/v1/responses", "responses, OpenAI"),
+    _post("/v1/embeddings", "embeddings, OpenAI"),
+    _post("/v1/messages", "chat, Anthropic"),
+    _post("/v1/messages/count_tokens", "token count, Anthropic"),
+    _post("/rerank", "reranking, llama.cpp"),
+    _post("/reranking", "reranking, llama.cpp"),
+    _post("/v1/rerank", "reranking, Jina"),
+    _post("/v1/reranking", "reranking, llama.cpp"),
+    _post("/infill", "fill in the middle, llama.cpp"),
+    _post("/completion", "completion, llama.cpp"),
+    _post("/v1/audio/speech", "text to speech"),
+    _post("/v1/audio/voices", "add a voice"),
+    _post("/v1/audio/transcriptions", "speech to text, a form with a file"),
+    _post("/v1/images/edits", "change an image, a form with files"),
+    _post("/v1/images/generations", "make an image"),
+    _post("/sdapi/v1/txt2img", "text to image, Stable Diffusion web UI"),
+    _post("/sdapi/v1/img2img", "image to image, Stable Diffusion web UI"),
+    _post("/audioapi/v1/tasks/run", "run a task, audio.cpp", strip="/audioapi"),
+    _post("/v/chat/completions", "chat, for servers without /v1", strip="/v"),
+    _post("/v/responses", "responses, for servers without /v1", strip="/v"),
+    _post("/v/completions", "completion, for servers without /v1", strip="/v"),
+    _post("/v/messages", "chat, Anthropic, for servers without /v1", strip="/v"),
+    _post("/v/messages/count_tokens", "token count, for servers without /v1", strip="/v"),
+    _post("/v/embeddings", "embeddings, for servers without /v1", strip="/v"),
+    _post("/v/rerank", "reranking, for servers without /v1", strip="/v"),
+    _post("/v/reranking", "reranking, for servers without /v1", strip="/v"),
+    _get("/v1/audio/voices", "list voices"),
+    _get("/sdapi/v1/loras", "list LoRAs, Stable Diffusion web UI"),
+    _get("/props", "properties of the server, llama.cpp"),
 )
 
 PASSTHROUGH = (
-    Route((*ANY, "HEAD"), "/upstream", Rule.UPSTREAM, auth=False),
-    Route((*ANY, "HEAD"), "/upstream/…", Rule.UPSTREAM),
-    Route((*ANY, "HEAD"), "/comfyui", Rule.COMFYUI),
-    Route((*ANY, "HEAD"), "/comfyui/…", Rule.COMFYUI),
+    Route(ANY, "/upstream", Rule.UPSTREAM, auth=False, about="leads to the UI's list of models"),
+    Route(ANY, "/upstream/…", Rule.UPSTREAM, about="`/upstream/<model>/<tail>`: `<tail>` as it is"),
+    Route(ANY, "/comfyui", Rule.COMFYUI, about="leads to `/comfyui/`"),
+    Route(ANY, "/comfyui/…", Rule.COMFYUI, about="ComfyUI, run by the model `comfyui_auto`"),
 )
 
 MANAGEMENT = (
-    _control("GET", "/", auth=False),
-    _control("GET", "/ui", auth=False),
-    _control("GET", "/ui/…"),
-    _control("GET", "/favicon.ico", auth=False),
-    _control("GET", "/health", auth=False),
-    _control("GET", "/wol-health", auth=False),
-    _control("GET", "/v1/models"),
-    _control("GET", "/models"),
-    _control("GET", "/running"),
-    _control("GET", "/unload", changes=True),
-    _control("POST", "/api/models/unload"),
-    _control("POST", "/api/models/unload/…"),
-    _control("GET", "/api/profiles"),
-    _control("PUT", "/api/profiles/active"),
-    _control("POST", "/api/inflight/…"),
-    _control("GET", "/api/events"),
-    _control("GET", "/api/metrics/activity"),
-    _control("GET", "/api/metrics/stats"),
-    _control("GET", "/api/captures/…"),
-    _control("GET", "/api/performance"),
-    _control("GET", "/api/version"),
-    _control("GET", "/api/hardware"),
-    _control("GET", "/api/config"),
-    _control("GET", "/api/decisions"),
-    _control("GET", "/metrics"),
-    _control("GET", "/logs"),
-    _control("GET", "/logs/stream"),
-    _control("GET", "/logs/stream/…"),
+    _control("GET", "/", "leads to the UI", auth=False),
+    _control("GET", "/ui", "leads to `/ui/`", auth=False),
+    _control("GET", "/ui/…", "the UI"),
+    _control("GET", "/favicon.ico", "the UI's icon", auth=False),
+    _alive("/health"),
+    _alive("/wol-health"),
+    _control("GET", "/v1/models", "every name a request may use"),
+    _control("GET", "/models", "the same"),
+    _control("GET", "/running", "models whose server is not stopped"),
+    _control("GET", "/unload", "stop all models", changes=True),
+    _control("POST", "/api/models/unload", "stop all models"),
+    _control("POST", "/api/models/unload/…", "stop one, by id or alias"),
+    _control("GET", "/api/profiles", "profiles, and which one is active"),
+    _control("PUT", "/api/profiles/active", 'choose one: `{"name": "night"}`; null: none'),
+    _control("POST", "/api/inflight/…", "`/api/inflight/<id>/cancel`: end a request under way"),
+    _control("GET", "/api/events", "what happens, as it happens (server-sent events)"),
+    _control("GET", "/api/metrics/activity", "requests that have ended, filtered, in pages"),
+    _control("GET", "/api/metrics/stats", "sums and distributions of them"),
+    _control("GET", "/api/captures/…", "`/api/captures/<id>`: headers and bodies of one"),
+    _control("GET", "/api/performance", "samples of processor, memory and graphics cards"),
+    _control("GET", "/api/version", "version, commit and date of the build"),
+    _control("GET", "/api/hardware", "what this machine is made of"),
+    _control("GET", "/api/config", "the resolved configuration, without its secrets"),
+    _control("GET", "/api/decisions", "what the scheduler decided last, and why"),
+    _control("GET", "/metrics", "metrics for Prometheus"),
+    _control("GET", "/logs", "the log so far"),
+    _control("GET", "/logs/stream", "the log, as it grows"),
+    _control("GET", "/logs/stream/…", "one source: `proxy`, `upstream` or a model"),
 )
 
 ROUTES = (*INFERENCE, *PASSTHROUGH, *MANAGEMENT)
@@ -143,7 +163,7 @@ for _route in ROUTES:
         _EXACT[_route.path] = (*_EXACT.get(_route.path, ()), _route)
 for _route in INFERENCE:
     _DISPATCHED[_route.path] = _EXACT[_route.path]
-_STRAY = _post("")
+_STRAY = _post("", "")
 OPAQUE_TAILS = ("/upstream/", "/comfyui/")
 """Below these the path belongs to the model server: it is forwarded as received."""
 
@@ -185,7 +205,7 @@ def match_path(raw: bytes) -> Match:
 def choose(routes: tuple[Route, ...], method: str) -> Route | None:
     """The route of a path that answers `method`."""
     for route in routes:
-        if method in route.allow:
+        if method in route.allow or (route.methods == ANY and method not in NOT_PASSED):
             return route
     return None
 

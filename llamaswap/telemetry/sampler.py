@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 import trio
@@ -21,7 +21,6 @@ from attrs import define, field, frozen
 from llamaswap.config.schema import Performance
 from llamaswap.telemetry import model_memory, system_stats
 from llamaswap.telemetry.bus import BusEvent, EventBus
-from llamaswap.telemetry.gpu.search import Part, Plan, Search, plan_for
 from llamaswap.telemetry.samples import (
     GpuReading,
     GpuSnapshot,
@@ -29,6 +28,9 @@ from llamaswap.telemetry.samples import (
     SystemSample,
     now,
 )
+
+if TYPE_CHECKING:
+    from llamaswap.telemetry.gpu.search import Part, Plan
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +142,8 @@ class Monitor:
     bus: EventBus
     leaders: Callable[[], Mapping[int, str]] = dict
     """The model of every running upstream by its process id."""
-    plan: Plan = field(factory=plan_for)
+    plan: Plan | None = None
+    """Where to look for figures of graphics cards; None: where this system has them."""
     reader: SystemReader = field(factory=PsutilReader)
 
     system: Series = field(factory=Series, init=False)
@@ -244,11 +247,14 @@ class Monitor:
     # --- graphics cards ---------------------------------------------------------------------------
 
     async def _sample_gpus(self) -> None:
+        from llamaswap.telemetry.gpu.search import Search, plan_for  # needed when all else runs
+
+        plan = self.plan or plan_for()
         pause = PAUSE
         told = False
         async with trio.open_nursery() as nursery:
             while True:
-                parts = await Search(self.plan, self.settings.every, nursery, self.rejected).run()
+                parts = await Search(plan, self.settings.every, nursery, self.rejected).run()
                 self.gpu_sources = tuple(part.name for part in parts)
                 if parts:
                     if await self._follow(parts):

@@ -31,6 +31,8 @@ parser.add_argument(
 parser.add_argument("--pids", default="", help="file that gets the pids, one a line")
 parser.add_argument("--mark", default="", help="file that gets a line for each SIGTERM")
 parser.add_argument("--work", type=float, default=0.0, help="seconds an answer takes")
+parser.add_argument("--noise", type=int, default=0, help="KiB printed per request")
+parser.add_argument("--streams", action="store_true", help="answers stream requests with SSE")
 args = parser.parse_args()
 started = time.monotonic()
 
@@ -103,7 +105,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
+        if args.noise:
+            os.write(1, b"n" * (1024 * args.noise - 1) + b"\n")
         time.sleep(args.work)
+        if args.streams and b'"stream":true' in body:
+            self.stream(int(json.loads(body).get("max_tokens", 20)))
+            return
         if b'"until"' in body:
             self.stream_until(json.loads(body)["until"])
             return
@@ -134,6 +141,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def chunk(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def stream(self, count: int) -> None:
+        """A hundred events a second, chunked."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            for number in range(count):
+                event = b'data: {"n": %d}\n\n' % number
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
+                time.sleep(0.01)
+            self.wfile.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")
+        except OSError:
+            self.close_connection = True  # the client left
 
     def log_message(self, format: str, *values: object) -> None:
         pass

@@ -113,3 +113,12 @@ async def started(
 def write(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+def demo_config(folder: Path) -> str:
+    """The path of a configuration like the built-in one, on ports nobody else uses now."""
+    from llamaswap.demo.config import demo_config_text
+    from tests.integration.processes import free_port
+
+    text = f"startPort: {free_port()}\n{demo_config_text(sys.executable)}"
+    return write(folder / "demo.yaml", text)

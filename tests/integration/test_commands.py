@@ -18,7 +18,7 @@ import trio
 
 from llamaswap.cli import main
 from tests.integration.processes import fake_command, free_port, settled
-from tests.integration.program import Program, command, started, write
+from tests.integration.program import Program, command, demo_config, started, write
 from tests.integration.tiny_gguf import write_tiny_gguf
 
 LLAMA_SERVER = Path(__file__).with_name("llama_server.py")
@@ -49,7 +49,8 @@ models:
 
 @pytest.fixture
 async def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Program]:
-    async with started("-config", write(tmp_path / "c.yaml", CONFIG)) as running:
+    text = f"startPort: {free_port()}\n{CONFIG}"
+    async with started("-config", write(tmp_path / "c.yaml", text)) as running:
         monkeypatch.setenv("LLAMASWAP_URL", running.url)
         monkeypatch.setenv("LLAMASWAP_API_KEY", "key-1")
         running.http.headers["Authorization"] = "Bearer key-1"
@@ -237,9 +238,9 @@ async def test_check_sees_a_taken_port(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 async def test_bench_reports_figures_and_failures(
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    async with started() as program:
+    async with started("-config", demo_config(tmp_path)) as program:
         flags = ["bench", "-baseurl", f"{program.url}/v1", "-json", "-par", "2", "-requests", "4"]
         assert await call(*flags, "-model", "demo-small", "-max-tokens", "3", "-stream") == 0
         told = json.loads(capsys.readouterr().out)

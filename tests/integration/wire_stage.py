@@ -123,6 +123,11 @@ class FixedLeases:
     timeouts: Timeouts = field(factory=Timeouts)
     gate: trio.Event | None = None
     error: LlamaswapError | None = None
+    """Refuses at once."""
+    late_error: LlamaswapError | None = None
+    """Refuses after the gate."""
+    observer: WaitObserver | None = None
+    """Of the newest request."""
     ready: bool = True
     waiting: int = 0
     held: int = 0
@@ -132,12 +137,17 @@ class FixedLeases:
     async def lease(self, model: str, observer: WaitObserver | None = None) -> AsyncIterator[Lease]:
         if self.error is not None:
             raise self.error
+        if observer is not None:
+            self.observer = observer
+            observer.admitted()
         if self.gate is not None:
             self.waiting += 1
             try:
                 await self.gate.wait()
             finally:
                 self.waiting -= 1
+        if self.late_error is not None:
+            raise self.late_error
         self.held += 1
         try:
             yield self._lease(model)

@@ -1,18 +1,23 @@
-"""Random life for the scheduler: whatever happens in whatever order, the invariants hold.
+"""Random life for both schedulers with both planners: whatever happens, the invariants hold.
 
-Source: lifecycle §7, I1–I12, I16, I17, I22.
+Source: lifecycle §7, I1–I13, I16, I17, I22. (I14, I15, I18–I21 are about processes and the program:
+tests/integration.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from llamaswap.config.schema import DEFAULT_GROUP, Group
+from llamaswap.config.schema import Matrix as MatrixSettings
 from llamaswap.errors import StartAborted, UpstreamExited
+from llamaswap.planning.batch import Batch
+from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.events import (
     Admit,
     Arrived,
@@ -28,6 +33,7 @@ from llamaswap.planning.events import (
     Refuse,
     Released,
     Shutdown,
+    SlotsKnown,
     StartJob,
     StateChanged,
     Stop,
@@ -38,14 +44,29 @@ from llamaswap.planning.events import (
 )
 from llamaswap.planning.fifo import Fifo
 from llamaswap.planning.groups import Groups
+from llamaswap.planning.matrix import Matrix
 from llamaswap.planning.scheduler import ModelRules
 
 S = ProcessState
 MODELS = "ABCDE"
+EXPRESSIONS = st.recursive(
+    st.sampled_from(MODELS),
+    lambda inner: st.builds(
+        lambda operator, parts: f"({operator.join(parts)})",
+        st.sampled_from([" & ", " | "]),
+        st.lists(inner, min_size=2, max_size=3),
+    ),
+    max_leaves=6,
+)
+WINDOW = 3  # requests in flight that a model's server works on until it says otherwise
+MAX_QUEUE = 3
 
 
 class SchedulerMachine(RuleBasedStateMachine):
     """Plays clients, processes and operators against one scheduler."""
+
+    kind: ClassVar[type[Bookkeeping]]
+    by_matrix: ClassVar[bool]
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +82,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.stopping: dict[str, StopReason] = {}
         self.idle_since: dict[str, float] = {}
         self.granted_order: list[TicketId] = []
-        self.history: list[tuple[Event, float]] = []
+        self.history: list[tuple[Event | Groups | Matrix, float]] = []
+        self.before_reload: set[JobId] = set()
+        self.window: dict[str, int] = {}
         self.closed = False
 
     @initialize(
@@ -73,6 +96,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         priorities=st.lists(st.integers(-1, 2), min_size=5, max_size=5),
         ttls=st.lists(st.sampled_from([0.0, 0.0, 5.0]), min_size=5, max_size=5),
         max_wait=st.sampled_from([0.0, 0.0, 10.0]),
+        texts=st.lists(EXPRESSIONS, min_size=1, max_size=3),
     )
     def set_up(
         self,
@@ -82,7 +106,23 @@ class SchedulerMachine(RuleBasedStateMachine):
         priorities: list[int],
         ttls: list[float],
         max_wait: float,
+        texts: list[str],
     ) -> None:
+        self.rules_of = {
+            model: ModelRules(limit=limits[at], priority=priorities[at], ttl=ttls[at])
+            for at, model in enumerate(MODELS)
+        }
+        self.max_wait = max_wait
+        self.planner = self.new_planner(kinds, where, texts)
+        self.first_planner = self.planner
+        self.scheduler = self.fresh()
+
+    def new_planner(
+        self, kinds: list[tuple[bool, bool, bool]], where: list[int], texts: list[str]
+    ) -> Groups | Matrix:
+        if self.by_matrix:
+            sets = {f"s{number}": text for number, text in enumerate(texts)}
+            return Matrix(MatrixSettings(sets=sets, evict_costs={"A": 3}))
         groups = {DEFAULT_GROUP: Group(members=self.members(where, 3))}
         for number, (swap, exclusive, persistent) in enumerate(kinds):
             groups[f"g{number}"] = Group(
@@ -91,20 +131,22 @@ class SchedulerMachine(RuleBasedStateMachine):
                 exclusive=exclusive,
                 persistent=persistent,
             )
-        self.groups = groups
-        self.planner = Groups(groups)
-        self.rules_of = {
-            model: ModelRules(limit=limits[at], priority=priorities[at], ttl=ttls[at])
-            for at, model in enumerate(MODELS)
-        }
-        self.max_wait = max_wait
-        self.scheduler = self.fresh()
+        return Groups(groups)
 
     def members(self, where: Sequence[int], number: int) -> tuple[str, ...]:
         return tuple(model for at, model in enumerate(MODELS) if where[at] == number)
 
-    def fresh(self) -> Fifo:
-        return Fifo(rules=self.rules_of, planner=self.planner, max_wait=self.max_wait)
+    def fresh(self, planner: Groups | Matrix | None = None) -> Bookkeeping:
+        planner = planner or self.planner
+        if self.kind is Fifo:
+            return Fifo(rules=self.rules_of, planner=planner, max_wait=self.max_wait)
+        return Batch(
+            rules=self.rules_of,
+            planner=planner,
+            max_wait=self.max_wait,
+            max_queue=MAX_QUEUE,
+            min_visit=0.2,
+        )
 
     # --- driving ----------------------------------------------------------------------------------
 
@@ -147,6 +189,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.outcome[ticket] = "granted"
         self.positions.pop(ticket, None)
         self.idle_since.pop(model, None)
+        if self.kind is Batch:
+            allowed = self.window.get(model, self.rules_of[model].limit)
+            assert len(self.in_flight(model)) <= allowed
 
     def on_start(self, job: StartJob) -> None:
         assert not self.closed
@@ -162,12 +207,18 @@ class SchedulerMachine(RuleBasedStateMachine):
         )
         for victim in job.evict:
             assert not self.in_flight(victim)  # I5
+        running = [m for m in MODELS if self.states[m].resident or m in self.targets()]
+        assert job.evict in self.planner.plans(job.target, running)
         self.jobs[job.job] = job
         for ticket in list(self.positions):
-            if self.model_of[ticket] == job.target and self.outcome[ticket] == "admitted":
+            waits = self.model_of[ticket] == job.target and self.outcome[ticket] == "admitted"
+            if waits and self.kind is Fifo:  # who waits for a job has no place in its queue
                 del self.positions[ticket]
         for victim in job.evict:
             self.enter(victim, S.STOPPING)
+
+    def targets(self) -> set[str]:
+        return {job.target for job in self.jobs.values()}
 
     def on_stop(self, models: tuple[str, ...], reason: StopReason) -> None:
         for model in models:
@@ -190,7 +241,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.idle_since.pop(model, None)
         if state is S.READY and not self.in_flight(model):
             self.idle_since[model] = self.now
-        self.check_exclusion()
+        if state is S.STARTING:
+            self.check_exclusion(model)
         self.tell(StateChanged(model, state))
 
     def in_flight(self, model: str) -> set[TicketId]:
@@ -295,6 +347,30 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.now = end
         self.tell(Tick())
 
+    @rule(model=st.sampled_from(MODELS), slots=st.integers(1, 4))
+    def learn_the_slots(self, model: str, slots: int) -> None:
+        self.window[model] = slots
+        self.tell(SlotsKnown(model, slots))
+
+    @precondition(lambda self: not self.closed)
+    @rule(
+        kinds=st.lists(
+            st.tuples(st.booleans(), st.booleans(), st.booleans()), min_size=3, max_size=3
+        ),
+        where=st.lists(st.integers(0, 3), min_size=5, max_size=5),
+        texts=st.lists(EXPRESSIONS, min_size=1, max_size=3),
+    )
+    def reload(
+        self, kinds: list[tuple[bool, bool, bool]], where: list[int], texts: list[str]
+    ) -> None:
+        before = self.scheduler
+        self.planner = self.new_planner(kinds, where, texts)
+        self.scheduler = self.fresh()
+        self.before_reload.update(self.jobs)
+        self.before_reload.add(JobId(0))
+        self.history.append((self.planner, self.now))
+        self.take(self.scheduler.take_over(before, self.now))
+
     @precondition(lambda self: len(self.history) > 30)
     @rule()
     def shut_down(self) -> None:
@@ -304,14 +380,18 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     # --- what always holds ------------------------------------------------------------------------
 
-    def check_exclusion(self) -> None:
-        """I4: models that evict each other are never both resident."""
+    def check_exclusion(self, starting: str) -> None:
+        """I4: nobody starts beside a model that may not run with it."""
+        if any(
+            job.target == starting for job in self.jobs.values() if job.job in self.before_reload
+        ):
+            return  # it was decided by a configuration that is gone
         resident = [model for model in MODELS if self.states[model].resident]
-        for one in resident:
-            for other in resident:
-                if one < other:
-                    mutual = self.planner.evict(one, [other]) and self.planner.evict(other, [one])
-                    assert not mutual, (one, other, self.states)
+        for other in resident:
+            mutual = self.planner.evict(starting, [other]) and self.planner.evict(other, [starting])
+            assert other == starting or not mutual, (starting, other, self.states)
+        if self.by_matrix and not self.before_reload:
+            assert len(resident) == 1 or self.planner.may_run_together(resident), resident
 
     @invariant()
     def counts_are_right(self) -> None:
@@ -321,33 +401,51 @@ class SchedulerMachine(RuleBasedStateMachine):
                 for ticket, how in self.outcome.items()
                 if how in ("admitted", "granted") and self.model_of[ticket] == model
             }
+            in_flight = self.in_flight(model)
             assert self.scheduler._held.get(model, set()) == held  # I2, I3
-            assert len(held) <= self.rules_of[model].limit
-            assert self.scheduler._serving.get(model, set()) == self.in_flight(model)
+            assert self.scheduler._serving.get(model, set()) == in_flight
+            if self.kind is Fifo:
+                assert len(held) <= self.rules_of[model].limit
+            else:
+                assert len(held) - len(in_flight) <= MAX_QUEUE
 
     @invariant()
     def positions_are_one_to_n(self) -> None:
-        assert sorted(self.positions.values()) == list(range(1, len(self.positions) + 1))  # I9
+        """I9. `batch` counts per model, and tells places that moved twice a second."""
+        if self.kind is Fifo:
+            assert sorted(self.positions.values()) == list(range(1, len(self.positions) + 1))
+        elif hasattr(self, "scheduler"):
+            assert isinstance(self.scheduler, Batch)
+            for model, line in self.scheduler._lines.items():
+                if model not in self.scheduler._moved:
+                    places = [self.positions[request.ticket] for request in line]
+                    assert places == list(range(1, len(line) + 1))
 
     @invariant()
     def nobody_waits_who_could_go(self) -> None:
-        """I10: placing the queue once more would change nothing."""
+        """I10: deciding once more would change nothing."""
         if not hasattr(self, "scheduler") or self.closed:
             return
-        before = [request.ticket for request in self.scheduler._queue]
         self.scheduler._effects = []
         self.scheduler._decide()
-        assert [request.ticket for request in self.scheduler._queue] == before
+        again = [e for e in self.scheduler._effects if not isinstance(e, Position)]
+        assert again == []
 
     def teardown(self) -> None:
         """I12 without a guard: once arrivals stop, everybody gets an outcome. I22: replayable."""
         if not hasattr(self, "scheduler"):
             return
-        replay = self.fresh()
+        replay = self.fresh(self.first_planner)
         for event, now in self.history:
-            replay.handle(event, now)
-        assert [r.ticket for r in replay._queue] == [r.ticket for r in self.scheduler._queue]
-        for _ in range(200):
+            if isinstance(event, Groups | Matrix):
+                before, replay = replay, self.fresh(event)
+                replay.take_over(before, now)
+            else:
+                replay.handle(event, now)
+        assert replay._held == self.scheduler._held
+        assert replay._serving == self.scheduler._serving
+        assert list(replay._jobs) == list(self.scheduler._jobs)
+        for _ in range(400):
             open_ones = [t for t, how in self.outcome.items() if how in ("admitted", "granted")]
             if not open_ones:
                 break
@@ -367,7 +465,10 @@ class SchedulerMachine(RuleBasedStateMachine):
                 if self.states[model] is S.STOPPING:
                     self.enter(model, S.STOPPED)
             else:
-                raise AssertionError(f"wedged: {open_ones} wait for nothing")
+                wake = self.scheduler.next_wakeup()
+                assert wake < float("inf"), f"wedged: {open_ones} wait for nothing"
+                self.now = max(self.now, wake)
+                self.tell(Tick())
         assert not any(how in ("admitted", "granted") for how in self.outcome.values())
         assert not any(self.scheduler._held.values())
 
@@ -388,7 +489,29 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.tell(JobDone(job.job, error))
 
 
-SchedulerMachine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None
-)
-TestScheduler = SchedulerMachine.TestCase
+class FifoGroups(SchedulerMachine):
+    kind = Fifo
+    by_matrix = False
+
+
+class FifoMatrix(SchedulerMachine):
+    kind = Fifo
+    by_matrix = True
+
+
+class BatchGroups(SchedulerMachine):
+    kind = Batch
+    by_matrix = False
+
+
+class BatchMatrix(SchedulerMachine):
+    kind = Batch
+    by_matrix = True
+
+
+for machine in (FifoGroups, FifoMatrix, BatchGroups, BatchMatrix):
+    machine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
+TestFifoWithGroups = FifoGroups.TestCase
+TestFifoWithMatrix = FifoMatrix.TestCase
+TestBatchWithGroups = BatchGroups.TestCase
+TestBatchWithMatrix = BatchMatrix.TestCase

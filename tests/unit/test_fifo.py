@@ -440,9 +440,8 @@ def test_a_removed_model_refuses_its_waiters_and_its_job_is_cancelled() -> None:
     scheduler = make()
     scheduler.handle(Arrived(TicketId(1), "A"), 0)
     scheduler.handle(Arrived(TicketId(2), "B"), 0)
-    effects = scheduler.reconfigure(
-        {"B": ModelRules(limit=10)}, Groups({DEFAULT_GROUP: group("B")}), 0
-    )
+    old, scheduler = scheduler, make(models="B")
+    effects = scheduler.take_over(old, 0)
     refused = [e for e in effects if isinstance(e, Refuse)]
     assert [e.ticket for e in refused] == [TicketId(1)]
     assert isinstance(refused[0].error, ModelUnknown)
@@ -455,6 +454,5 @@ def test_waiting_requests_are_decided_again_under_a_new_planner() -> None:
     scheduler.handle(StateChanged("A", ProcessState.READY), 0)
     scheduler.handle(Arrived(TicketId(1), "A"), 0)
     scheduler.handle(Arrived(TicketId(2), "B"), 0)  # queued: A is busy
-    rules = {"A": ModelRules(limit=10), "B": ModelRules(limit=10)}
-    effects = scheduler.reconfigure(rules, Groups({"p": group("AB", **PAR)}), 0)
+    effects = make({"p": group("AB", **PAR)}, models="AB").take_over(scheduler, 0)
     assert effects[0] == StartJob(JobId(1), "B", ())

@@ -13,6 +13,7 @@ LAYERS = {
     "errors": 0,
     "error_envelope": 0,
     "http_client": 0,
+    "service_manager": 0,
     "version": 0,
     "config": 1,
     "models_folder": 1,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from docs.api_reference import api_reference
 from llamaswap.proxy.routes import ROUTES, Route, Rule, allowed, choose, match_path
 
 
@@ -78,3 +81,32 @@ def test_an_encoded_slash_separates_only_in_tails() -> None:
 def test_every_inference_route_that_is_posted_writes_a_row() -> None:
     for route in ROUTES:
         assert route.row is (route.rule is Rule.BODY)
+
+
+def test_every_line_says_what_it_is_for() -> None:
+    assert all(route.about for route in ROUTES)
+
+
+def test_only_what_changes_something_is_closed_to_foreign_pages() -> None:
+    changing = {(route.methods[0], route.path) for route in ROUTES if route.changes}
+    assert changing == {
+        ("GET", "/unload"),
+        ("POST", "/api/models/unload"),
+        ("POST", "/api/models/unload/…"),
+        ("PUT", "/api/profiles/active"),
+        ("POST", "/api/inflight/…"),
+    }
+
+
+def test_the_documentation_is_what_the_table_says() -> None:
+    written = (Path(__file__).parents[2] / "docs" / "api.md").read_text("utf-8")
+    assert written == api_reference(), "run: make docs"
+
+
+@pytest.mark.parametrize(("method", "passes"), [("PROPFIND", True), ("TRACE", False)])
+def test_below_a_model_every_method_passes_that_is_not_about_the_way(
+    method: str, passes: bool
+) -> None:
+    for path in (b"/upstream/m/x", b"/comfyui/x"):
+        assert (choose(match_path(path).routes, method) is not None) is passes
+    assert choose(match_path(b"/health").routes, method) is None

@@ -20,6 +20,14 @@ GOODBYE = 1.0
 """Seconds that a killed tool may take to go; one stuck in a driver is left behind."""
 
 
+class ToolFailed(SourceFailed):
+    """A tool ran to its end and says that it failed."""
+
+    def __init__(self, name: str, status: int) -> None:
+        super().__init__(f"{name} exited with status {status}")
+        self.status = status
+
+
 def find_tool(name: str) -> str:
     """The path of a program. Raises SourceFailed if there is none."""
     import shutil
@@ -34,7 +42,8 @@ async def output_of(argv: Sequence[str], *, limit: float) -> str:
     """Run a tool to its end and return what it printed.
 
     Raises:
-        SourceFailed: it cannot be run, takes longer than `limit` seconds, fails, or talks too much.
+        SourceFailed: it cannot be run, takes longer than `limit` seconds or talks too much;
+            ToolFailed: its exit status is not 0.
     """
     name = Path(argv[0]).name
     output = bytearray()
@@ -53,7 +62,7 @@ async def output_of(argv: Sequence[str], *, limit: float) -> str:
     if code is None:
         raise SourceFailed(f"{name} did not answer within {limit:g} s")
     if code != 0:
-        raise SourceFailed(f"{name} exited with status {code}")
+        raise ToolFailed(name, code)
     return output.decode("utf-8", "replace")
 
 

@@ -164,6 +164,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = gzip.compress(json.dumps({**self.seen(), "usage": USAGE}).encode())
         self.answer(200, body, "application/json", ("Content-Encoding", "gzip"))
 
+    def mode_digest(self, fields: dict[str, str]) -> None:
+        digest = hashlib.sha256(self.body).hexdigest()
+        self.answer(200, json.dumps({"size": len(self.body), "sha256": digest}).encode())
+
     def mode_hop(self, fields: dict[str, str]) -> None:
         self.answer(
             200,

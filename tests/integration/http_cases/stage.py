@@ -168,6 +168,13 @@ class Server:
         return list(data)
 
 
+def answers(server: Server, target: str, method: str = "GET") -> bool:
+    """Whether a management route has somebody behind it."""
+    if server.manage("HEAD" if method == "GET" else method, target).status != 404:
+        return True
+    return b'"Not Found"' not in server.manage(method, target).body
+
+
 def settled(condition: Callable[[], Any], within: float = PATIENCE) -> Any:
     """Poll until `condition` gives something true; return it."""
     until = time.monotonic() + within
@@ -209,28 +216,35 @@ def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]
 def serving(folder: Path, more: str = "", key: str = "") -> Iterator[Server]:
     """The program with the fixture's configuration and `more`; enter once it listens."""
     peer_port = free_port()
-    path = folder / "fixture.yaml"
-    path.write_text(configuration(peer_port, more), encoding="utf-8")
-    log = folder / "program.log"
     with ExitStack() as stack:
         peer_command = [*shlex.split(MODEL_SERVER), "--port", str(peer_port), "--name", "PEER"]
         stack.enter_context(_ended(subprocess.Popen(peer_command, stdout=subprocess.DEVNULL)))
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                command("-config", str(path), "-listen", "127.0.0.1:0"),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-        stack.enter_context(_ended(process))
-
-        def listening() -> int:
-            assert process.poll() is None, log.read_text()
-            match = URL.search(log.read_text("utf-8", "replace"))
-            return int(match[1].rpartition(":")[2]) if match else 0
-
-        server = Server(settled(listening), peer_port, log, key, process)
+        server = stack.enter_context(running(folder, configuration(peer_port, more), key))
+        server.peer_port = peer_port
         settled(lambda: _accepts(peer_port))
         yield server
+
+
+@contextmanager
+def running(folder: Path, text: str, key: str = "") -> Iterator[Server]:
+    """The program with any configuration; enter once it listens."""
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    log = folder / "program.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command("-config", str(path), "-listen", "127.0.0.1:0"),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    def listening() -> int:
+        assert process.poll() is None, log.read_text()
+        match = URL.search(log.read_text("utf-8", "replace"))
+        return int(match[1].rpartition(":")[2]) if match else 0
+
+    with _ended(process):
+        yield Server(settled(listening), 0, log, key, process)
 
 
 def _accepts(port: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.http_cases.events import Events, listening
+from tests.integration.http_cases.events import Events, Message, listening
 from tests.integration.http_cases.stage import Reply, Server, serving, settled
 
 OTHER = {"Content-Type": "application/octet-stream"}
@@ -117,7 +117,7 @@ def test_E03_a_request_is_told_from_its_start_to_its_row(open_server: Server) ->
         events.of("inflight")
         before = newest(open_server)
         open_server.chat(of_model("plain"), "?mode=usage")
-        told = []
+        told: list[Message] = []
         while not told or told[-1].type != "activity":
             message = events.until(lambda m: m.type in ("inflight", "activity"))
             told.append(message)

@@ -10,14 +10,16 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.integration.http_cases.stage import Reply, Server, settled
+from tests.integration.http_cases.stage import Reply, Server, answers, settled
 
+_marker_ids = count(1)
 SECTIONS = {"R": 26, "M": 34, "B": 15, "A": 10, "X": 20, "J": 8}
 
 
@@ -44,7 +46,7 @@ def test_case(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
         server.profile(case["profile"])
     if any("row" in step for step in case["do"]) and not answers(server, "/api/metrics/activity"):
         pytest.skip("nothing keeps activity rows yet")
-    if case["id"] == "J08" and not answers(server, "/api/performance"):
+    if case["id"] == "J08" and not answers(server, "/metrics"):
         pytest.skip("nothing measures performance yet")
     try:
         for step in case["do"]:
@@ -55,11 +57,6 @@ def test_case(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
     finally:
         if "profile" in case:
             server.profile(None)
-
-
-def answers(server: Server, target: str) -> bool:
-    """Whether a management route has somebody behind it."""
-    return not server.manage("GET", target).body.startswith(b"<!doctype")
 
 
 def run(server: Server, step: Mapping[str, Any]) -> None:
@@ -73,7 +70,7 @@ def run(server: Server, step: Mapping[str, Any]) -> None:
         method, target = step["send"].split(" ", 1)
         if "type" in step:
             headers["Content-Type"] = step["type"]
-    newest = newest_row(server) if "row" in step else 0
+    newest = marked(server) if "row" in step else 0
     reply = server.request(method, target, headers, body)
     said = f"{method} {target} -> {reply}"
     wanted = step["status"]
@@ -118,41 +115,40 @@ def assert_contains(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-def newest_row(server: Server) -> int:
-    rows = server.rows(1)
-    return int(rows[0]["id"]) if rows else 0
+def marked(server: Server) -> int:
+    """Write a row of an unknown model and return its id: all rows before it are there then."""
+    name = f"marker-{next(_marker_ids)}"
+    server.chat(json.dumps({"model": name}), **({"x-api-key": server.key} if server.key else {}))
+    rows = settled(lambda: [row for row in server.rows() if row["model"] == name])
+    return int(rows[0]["id"])
 
 
-def check_row(server: Server, expected: Mapping[str, Any] | None, newest: int) -> None:
-    """The rows written since: the expected one, or none but that of a marker sent after."""
-    key = {"x-api-key": server.key} if server.key else {}
-    server.chat('{"model":"marker"}', **key)
-
-    def written() -> list[dict[str, Any]]:
-        rows = [row for row in reversed(server.rows()) if row["id"] > newest]
-        return rows if rows and rows[-1]["model"] == "marker" else []
-
-    rows = settled(written)
+def check_row(server: Server, expected: Mapping[str, Any] | None, before: int) -> None:
+    """The row written since the marker `before`: the expected one, or none."""
+    after = marked(server)
+    rows = [row for row in server.rows() if before < row["id"] < after]
     if expected is None:
-        assert len(rows) == 1
+        assert rows == []
     else:
-        assert len(rows) == 2
+        assert len(rows) == 1
         assert_contains(rows[0], expected)
 
 
 def test_X03_a_profile_is_activated_once_however_often_it_is_asked_for(
     open_server: Server,
 ) -> None:
+    def said(what: str) -> int:
+        return open_server.log.read_text().count(f"active profile: {what}")
+
+    before, before_none = said("night"), said("none")
     try:
-        before = open_server.log.read_text().count("active profile: night")
         for _ in range(2):
             reply = open_server.manage("PUT", "/api/profiles/active", b'{"name":"night"}')
             assert (reply.status, reply.json()) == (200, {"active": "night"})
-        open_server.profile(None)
-        settled(lambda: open_server.log.read_text().count("active profile: none") > 0)
-        assert open_server.log.read_text().count("active profile: night") == before + 1
     finally:
         open_server.profile(None)
+    settled(lambda: said("none") == before_none + 1)
+    assert said("night") == before + 1
 
 
 def listed(server: Server, **headers: str) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""What machine this is: one report per life of the program. Static facts; live ones are sampled."""

@@ -1,0 +1,10 @@
+import { ActivityPanel } from "../ui/activitypanel";
+
+export default function ActivityPage() {
+  return (
+    <>
+      <div class="page-head"><h1 tabIndex={-1}>Activity</h1></div>
+      <ActivityPanel model={null} />
+    </>
+  );
+}

@@ -1,0 +1,205 @@
+// Every configured model and its state; load and unload.
+import { computed, signal, useSignalEffect } from "@preact/signals";
+import type { JSX } from "preact";
+import { api } from "../wire/api";
+import { naturally } from "../wire/decode";
+import type { ListRecord, Model } from "../wire/types";
+import { activeProfile, inflightByModel, localModels, models, modelsRevision, online, peerModels, configRevision } from "../state/live";
+import { activate, load, profiles, switching, unload, unloadAll, unloadingAll } from "../state/actions";
+import { prefs, setPref } from "../state/prefs";
+import { go, modelHref, route, setQuery } from "../state/router";
+import { CAPABILITIES, contextLength, relative } from "../lib/format";
+import { Button, Card, Check, Chip, Empty, Select, Skeletons } from "../ui/basics";
+import { Icon } from "../ui/icons";
+import { memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
+import { slowTick } from "../ui/ticker";
+
+const records = signal<ListRecord[]>([]);
+let asking = false;
+let again = false;
+let timer: ReturnType<typeof setTimeout> | undefined;
+
+/** 200 ms after a change; one request at a time, and one more if something changed meanwhile. */
+export function refreshRecords(): void {
+  clearTimeout(timer);
+  timer = setTimeout(() => void askRecords(), 200);
+}
+async function askRecords(): Promise<void> {
+  if (asking) {
+    again = true;
+    return;
+  }
+  asking = true;
+  try {
+    records.value = await api.models();
+  } catch {
+    // the last list stays; the next change asks again
+  }
+  asking = false;
+  if (again) {
+    again = false;
+    refreshRecords();
+  }
+}
+
+const ORDER: Record<string, number> = { ready: 0, starting: 1, stopping: 2, stopped: 3, shutdown: 4 };
+
+function matches(model: Model, query: string): boolean {
+  if (!query) return true;
+  const labels = CAPABILITIES.filter(([key]) => model.capabilities[key]).map(([, label]) => label);
+  const hay = [model.id, model.name, model.description, model.peerID, ...model.aliases, ...labels, ...Object.keys(model.capabilities)].join("\n").toLowerCase();
+  return query.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
+}
+
+const view = computed(() => {
+  const query = route.value.query.get("q") ?? "";
+  const all = localModels.value;
+  const hidden = prefs.value.unlisted ? 0 : all.filter((model) => model.unlisted).length;
+  const listed = prefs.value.unlisted ? all : all.filter((model) => !model.unlisted);
+  const shown = listed.filter((model) => matches(model, query));
+  const pinned = new Set(prefs.value.pinned);
+  const sort = prefs.value.modelSort;
+  const busy = inflightByModel.value;
+  shown.sort((a, b) => {
+    const first = Number(pinned.has(b.id)) - Number(pinned.has(a.id));
+    if (first) return first;
+    if (sort === "state") return (ORDER[a.state] ?? 9) - (ORDER[b.state] ?? 9) || (busy.get(b.id) ?? 0) - (busy.get(a.id) ?? 0) || 0;
+    if (sort === "used") return (b.last_used ?? "").localeCompare(a.last_used ?? "");
+    return 0;
+  });
+  return { shown, total: all.length, hidden, query };
+});
+
+export default function Models() {
+  useSignalEffect(() => {
+    void modelsRevision.value;
+    void configRevision.value;
+    refreshRecords();
+  });
+  const { shown, total, hidden, query } = view.value;
+  const ready = localModels.value.filter((model) => model.state === "ready").length;
+  const running = localModels.value.some((model) => model.state === "ready" || model.state === "starting");
+  const selectors = records.value.filter((record) => record.type === "selector");
+  if (models.value === null) return <><div class="page-head"><h1 tabIndex={-1}>Models</h1></div><Card><Skeletons rows={8} label="Loading models" /></Card></>;
+  return (
+    <>
+      <div class="page-head">
+        <h1 tabIndex={-1}>Models</h1>
+        <span class="muted">{shown.length} of {total} · {ready} ready</span>
+        <span class="push" />
+        <Button icon="power" disabled={!running || unloadingAll.value || !online.value} reason={online.value ? undefined : OFFLINE} onClick={() => void unloadAll()}>Unload all</Button>
+      </div>
+      {profiles.value.length > 0 && <ProfilesCard />}
+      {selectors.length > 0 && <Selectors selectors={selectors} />}
+      <div class="filters">
+        <div class="grow"><input data-filter type="search" aria-label="Filter models" placeholder="Filter by name, alias, description, capability  ( / )" value={query} onInput={(event) => setQuery({ q: event.currentTarget.value })} onKeyDown={(event) => { if (event.key === "Escape") { setQuery({ q: null }); event.currentTarget.blur(); } }} /></div>
+        <div><Select label="Sort" value={prefs.value.modelSort} options={[["name", "By name"], ["state", "By state"], ["used", "By last use"]]} onChange={(value) => setPref("modelSort", value as "name")} /></div>
+        <Check label={`Unlisted${hidden ? ` (${hidden} hidden)` : ""}`} checked={prefs.value.unlisted} onChange={(on) => setPref("unlisted", on)} />
+      </div>
+      <Card>
+        {total === 0 ? <Empty>No models are configured. Add a <code>models:</code> section to the configuration file.</Empty> : shown.length === 0 ? <Empty>No model matches. <Button small onClick={() => setQuery({ q: null })}>Clear filter</Button></Empty> : <ModelTable models={shown} />}
+      </Card>
+      {peerModels.value.length > 0 && (
+        <Card title="Peers" actions={<span class="muted small">models of other servers</span>}><ModelTable models={peerModels.value.filter((model) => matches(model, query))} peers /></Card>
+      )}
+    </>
+  );
+}
+
+function ModelTable({ models: rows, peers = false }: { models: Model[]; peers?: boolean }) {
+  const { pinned, capabilityTags } = prefs.value;
+  return (
+    <table class="table models cards">
+      <thead><tr><th>Model</th><th>State</th>{!peers && <><th>TTL</th><th>Memory</th></>}<th class="num">Context</th>{!peers && <><th>Last used</th><th>Actions</th></>}</tr></thead>
+      <tbody>{rows.map((model) => <Row key={model.id} model={model} peer={peers} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
+    </table>
+  );
+}
+
+class Row extends ModelComponent<{ model: Model; peer: boolean; pinned: boolean; tags: boolean }> {
+  render(): JSX.Element {
+    const { model, peer, pinned, tags } = this.props;
+    const aliases = model.aliases.length ? ` · ${model.aliases.join(", ")}` : "";
+    return (
+      <tr tabIndex={0} data-model={model.id} onKeyDown={(event) => rowKey(event, model)}>
+        <td class="main desc">
+          <div class="row">
+            {!peer && <button type="button" class="button quiet small icon-only" aria-pressed={pinned} title={pinned ? "Unpin" : "Pin"} aria-label={`${pinned ? "Unpin" : "Pin"} ${modelName(model)}`} style={{ color: pinned ? "var(--accent)" : "var(--muted)" }} onClick={() => togglePin(model.id)}><Icon name="pin" /></button>}
+            <div class="name">
+              <a class="strong cut" href={modelHref(model.id)} title={model.id}>{modelName(model)}</a>
+              {(model.name || aliases) && <span class="muted caption cut" title={model.id + aliases}>{model.id}{aliases}</span>}
+              {model.description && <span class="muted small clamp" title={model.description}>{model.description}</span>}
+              {(model.unlisted || (tags && Object.keys(model.capabilities).length > 0)) && <span class="row wrap">{model.unlisted && <span class="tag">unlisted</span>}{tags && <Tags model={model} />}</span>}
+            </div>
+          </div>
+        </td>
+        <td><ModelState model={model} />{failureText(model) && model.state === "stopped" && <div class="error-line clamp" title={failureText(model)}>{failureText(model)}</div>}</td>
+        {!peer && <><td class="extra" data-label="TTL"><Ttl model={model} /></td><td class="extra" data-label="Memory">{memoryText(model) || <span class="muted" title="No process, or the driver does not tell what each process takes">–</span>}</td></>}
+        <td class="num extra" data-label="Context">{contextLength(model.context_length) || <span class="muted">–</span>}</td>
+        {!peer && <><td class="extra" data-label="Last used"><LastUsed at={model.last_used} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /></div></td></>}
+      </tr>
+    );
+  }
+}
+
+function LastUsed({ at }: { at: string | undefined }) {
+  void slowTick.value;
+  return at ? <span title={at}>{relative(at)}</span> : <span class="muted">–</span>;
+}
+
+export function Tags({ model }: { model: { capabilities: Record<string, boolean>; context_length: number } }) {
+  return <>{CAPABILITIES.filter(([key]) => model.capabilities[key]).map(([key, label]) => <span class="tag" key={key}>{label}</span>)}{model.context_length > 0 && <span class="tag">{contextLength(model.context_length)}</span>}</>;
+}
+
+function togglePin(id: string): void {
+  const pinned = prefs.value.pinned;
+  setPref("pinned", pinned.includes(id) ? pinned.filter((item) => item !== id) : [...pinned, id]);
+}
+
+function rowKey(event: KeyboardEvent, model: Model): void {
+  if (event.target !== event.currentTarget || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "Enter") go(modelHref(model.id));
+  else if (!prefs.peek().keys || model.peerID) return;
+  else if (event.key === "l" && model.state === "stopped") void load(model);
+  else if (event.key === "u" && (model.state === "ready" || model.state === "starting")) void unload(model);
+}
+
+function ProfilesCard() {
+  const known = new Set((models.value ?? []).map((model) => model.id));
+  return (
+    <Card title="Profiles" actions={<span class="muted small">{activeProfile.value ? "" : "No active profile"}</span>}>
+      <div class="body grid3">
+        {profiles.value.map((profile) => {
+          const active = profile.id === activeProfile.value;
+          const pins = Object.entries(profile.pins).sort(([a], [b]) => naturally(a, b));
+          return (
+            <div class="tight" key={profile.id}>
+              <div class="row wrap"><span class="strong">{profile.id}</span>{active && <Chip tone="ok">Active</Chip>}<span class="muted small">{pins.length} mappings</span><span class="push" /><Button small disabled={switching.value || !online.value} onClick={() => void activate(active ? null : profile.id)}>{active ? "Deactivate" : "Activate"}</Button></div>
+              {profile.description && <p class="muted small">{profile.description}</p>}
+              <ul class="small">{pins.map(([pin, target]) => <li key={pin}>{pin} → {target === "" ? <Chip>disabled</Chip> : known.has(target) ? <a href={modelHref(target)}>{target}</a> : target}</li>)}</ul>
+            </div>
+          );
+        })}
+      </div>
+    </Card>
+  );
+}
+
+function Selectors({ selectors }: { selectors: ListRecord[] }) {
+  const ready = new Set(localModels.value.filter((model) => model.state === "ready").map((model) => model.id));
+  return (
+    <Card title="Selectors">
+      <ul class="body tight">
+        {selectors.map((selector) => (
+          <li key={selector.id} class="row wrap">
+            <span class="strong">{selector.id}{selector.name ? ` - ${selector.name}` : ""}</span>
+            <Chip tone="info">{selector.strategy}</Chip>
+            {selector.strategy === "spillover" && selector.spillover > 0 && <Chip>spillover {selector.spillover}</Chip>}
+            {selector.description && <span class="muted small">{selector.description}</span>}
+            <span class="row wrap">{selector.targets.map((target, i) => <span key={target} class="row">{i > 0 && <span class="muted">→</span>}<a href={modelHref(target)}>{target}</a>{ready.has(target) && <Chip tone="ok">loaded</Chip>}</span>)}</span>
+          </li>
+        ))}
+      </ul>
+    </Card>
+  );
+}

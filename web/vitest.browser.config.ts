@@ -1,0 +1,16 @@
+import { defineConfig } from "vitest/config";
+
+// One browser and one program for all files: they are shared through module scope.
+export default defineConfig({
+  test: {
+    include: ["e2e/**/*.e2e.ts"],
+    environment: "node",
+    fileParallelism: false,
+    isolate: false,
+    pool: "forks",
+    maxWorkers: 1,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    globalSetup: ["e2e/setup.ts"],
+  },
+});
