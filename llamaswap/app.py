@@ -35,15 +35,16 @@ from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import Decision, ProcessState
+from llamaswap.planning.events import Decision, DecisionKind, ProcessState
 from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
 from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
 from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
-from llamaswap.telemetry.book import Book
+from llamaswap.telemetry.book import Book, Entry
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.counters import Counters, CountingObserver, offered_by_peer
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
@@ -92,6 +93,7 @@ class Program:
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
     _book: Book = field(init=False)
+    _counters: Counters = field(init=False)
     _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
     _access_log: AccessLog = field(init=False)
@@ -141,7 +143,9 @@ class Program:
         self._site = Site(
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
-        self._site.observer = self._book
+        self._counters = Counters(lambda name: offered_by_peer(self._site.config, name))
+        self._site.observer = CountingObserver(self._counters, self._book)
+        self._book.listeners.append(self._count_tokens)
         self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
@@ -165,6 +169,7 @@ class Program:
                         bus=self._bus,
                         inflight=self._book.inflight,
                         book=self._book,
+                        counters=self._counters,
                     )
 
                 nursery.start_soon(_serve_control_plane, control_plane, control)
@@ -260,6 +265,7 @@ class Program:
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
+        self._counters.state_changed(model, new.value, self._supervisor.why_stopped(model))
         self._bus.publish(ModelStateChanged(model, new.value))
         if ProcessState.READY in (old, new):
             self._service.status(self._summary())
@@ -275,8 +281,17 @@ class Program:
             oldest_wait=decision.oldest_wait,
             estimate=decision.estimate,
         )
+        if decision.kind is DecisionKind.SWAP:
+            self._counters.swapped(decision.model, evicting=bool(decision.evicted))
         self._decisions.add(made)
         self._bus.publish(made)
+
+    def _count_tokens(self, entry: Entry) -> None:
+        row = entry.row
+        tokens = row.tokens
+        self._counters.used(
+            row.model, fresh=tokens.fresh, cached=max(tokens.cached, 0), output=tokens.output
+        )
 
     # --- the end ----------------------------------------------------------------------------------
 

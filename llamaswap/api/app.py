@@ -28,6 +28,7 @@ from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.book import Book
 from llamaswap.telemetry.bus import EventBus
+from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.inflight import Inflight
@@ -59,6 +60,7 @@ class Surroundings:
     profile: ActiveProfile
     monitor: Monitor
     hardware: HardwareReport
+    counters: Counters
     bus: EventBus
     inflight: Inflight
     book: Book
@@ -109,6 +111,7 @@ def create_app(
     profile: ActiveProfile,
     monitor: Monitor,
     hardware: HardwareReport,
+    counters: Counters,
     bus: EventBus,
     inflight: Inflight,
     book: Book,
@@ -121,6 +124,7 @@ def create_app(
         events,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,
@@ -142,7 +146,18 @@ def create_app(
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
     around = Surroundings(
-        models, config, hub, live, decisions, profile, monitor, hardware, bus, inflight, book
+        models,
+        config,
+        hub,
+        live,
+        decisions,
+        profile,
+        monitor,
+        hardware,
+        counters,
+        bus,
+        inflight,
+        book,
     )
     families = (
         activity,
@@ -154,6 +169,7 @@ def create_app(
         inflight_routes,
         listings,
         logs,
+        metrics,
         performance,
         profiles,
         ui,

@@ -133,6 +133,8 @@ def add_routes(app: ControlPlane, around: Surroundings, folder: Path = FOLDER) -
         return _send(_placed(files[INDEX], prefix()))
 
     async def icon() -> quart.Response:
+        if not files:
+            raise ModelUnknown("there is no icon: the UI is not built")
         return await file("favicon.ico")
 
     app.add_url_rule("/", "root", root)

@@ -146,6 +146,8 @@ def _lines(loaded: Loaded) -> Iterator[str]:
         "profiles",
         [f"{item.name}: {', '.join(item.pins)}" for item in config.profiles.values()],
     )
+    if config.preload:
+        yield f"loaded after the start: {', '.join(config.preload)}"
     keys = len(config.api_keys)
     yield f"API keys: {keys}" if keys else "API keys: none, so anyone who reaches the port may ask"
 

@@ -247,6 +247,11 @@ class Supervisor:
         running = sorted(name for name, state in self.states().items() if state.resident)
         return self._planner.evict(model, running)
 
+    def why_stopped(self, model: str) -> str:
+        """Why the last process of `model` ended; empty: it had none yet. For display."""
+        upstream = self._upstreams.get(model) or self._last_retired(model)
+        return upstream.ended_by if upstream is not None else ""
+
     def leaders(self) -> Mapping[int, str]:
         """The model of every process that runs now, by the process's id. For display."""
         return {

@@ -105,6 +105,8 @@ class Upstream:
     endpoint: Endpoint | None = None
     run: Run | None = None
     pid: int | None = None
+    ended_by: str = ""
+    """Why the last process ended: a StopReason, or `exit` if it did so by itself."""
     _state: ProcessState = ProcessState.STOPPED
 
     @property
@@ -338,6 +340,7 @@ class Upstream:
         requested = run.stop_reason not in (None, StopReason.ABORT)
         self.log.stopped(requested=requested)
         self.pid = None
+        self.ended_by = run.stop_reason.value if run.stop_reason is not None else "exit"
         self._enter(S.STOPPED)
         run.settle(error)
         run.over.set()

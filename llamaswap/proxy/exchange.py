@@ -9,29 +9,26 @@ learns to stop generating.
 from __future__ import annotations
 
 import logging
-import re
-from functools import lru_cache, partial
+from functools import partial
 from time import monotonic
 from urllib.parse import unquote
 
 import trio
 from attrs import define, field
 
-from llamaswap.config.patterns import compile_pattern
 from llamaswap.config.schema import Selector, Timeouts
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import (
     BadGateway,
-    BadRequest,
     LlamaswapError,
     ModelNotLoaded,
-    ModelUnknown,
     RequestCancelled,
     UpstreamGone,
 )
 from llamaswap.nursery.lease import Lease
 from llamaswap.proxy.auth import CHALLENGE, Unauthorized, check_key, check_site
 from llamaswap.proxy.carriage import Carriage
+from llamaswap.proxy.cors import preflight_headers
 from llamaswap.proxy.dial import Unreachable, dial
 from llamaswap.proxy.directory import Destination
 from llamaswap.proxy.http1 import (
@@ -39,10 +36,10 @@ from llamaswap.proxy.http1 import (
     ProtocolViolation,
     RequestHead,
     UpstreamViolation,
-    is_token,
     render_head,
     status_line,
 )
+from llamaswap.proxy.passthrough import comfyui, pass_through
 from llamaswap.proxy.peers import PeerLink, authorized, start_line
 from llamaswap.proxy.prelude import Prelude, prelude_for
 from llamaswap.proxy.resolve import (
@@ -51,11 +48,9 @@ from llamaswap.proxy.resolve import (
     asked_in_body,
     asked_in_query,
     destination,
-    split_upstream_path,
-    upstream_redirect,
 )
-from llamaswap.proxy.rewrite import rewrite, rewrite_for_peer
-from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path, observed
+from llamaswap.proxy.rewrite import rewrite
+from llamaswap.proxy.routes import Match, Route, Rule, allowed, choose, match_path
 from llamaswap.proxy.site import Site
 from llamaswap.proxy.wire import Wire, connect_unix
 from llamaswap.telemetry.access_log import AccessRecord
@@ -63,7 +58,6 @@ from llamaswap.telemetry.observation import Observation, Outcome
 
 logger = logging.getLogger(__name__)
 
-CORS_DEFAULT = b"Content-Type, Authorization, Accept, X-Requested-With"
 CONTROL_LIMITS = Timeouts(idle_conn=30)
 CONTROL_RUN = 0
 """Runs of processes are numbered from 1."""
@@ -97,8 +91,6 @@ class Exchange:
     per connection: entering a scope for each request would cost a tenth of the request."""
     path: str = ""
     query: str = ""
-    selector: str = ""
-    """Id of the selector that chose the model; empty: the client named it."""
     status: int = 0
     """Of the answer's head; 0: nothing was sent yet."""
     sent: int = 0
@@ -150,14 +142,14 @@ class Exchange:
         self.query = query.decode("ascii")
         if self.head.method == "OPTIONS":
             self.path = raw.decode("ascii")
-            await self._send(204, self._cors(), b"")
+            await self.send(204, preflight_headers(self.head), b"")
             return
         match = match_path(raw)
         self.path = match.path
         route = self._route(match)
         if route is None:
             assert match.redirect is not None
-            await self._redirect(307, match.redirect + (f"?{self.query}" if self.query else ""))
+            await self.redirect(307, match.redirect + (f"?{self.query}" if self.query else ""))
             return
         if route.auth:
             check_key(self.head, self.site.config.api_keys)
@@ -170,13 +162,13 @@ class Exchange:
             case Rule.QUERY:
                 await self._infer(route, asked_in_query(self.query), raw.decode("ascii"))
             case Rule.UPSTREAM:
-                await self._pass_through(raw.decode("ascii"))
+                await pass_through(self, raw.decode("ascii"))
             case Rule.COMFYUI:
-                await self._comfyui(raw.decode("ascii"))
+                await comfyui(self, raw.decode("ascii"))
             case Rule.CONTROL:
                 await self._control()
             case Rule.ALIVE:
-                await self._send(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"OK")
+                await self.send(200, [(b"Content-Type", b"text/plain; charset=utf-8")], b"OK")
 
     def _route(self, match: Match) -> Route | None:
         """The route, or None for a redirect. Raises NotFound or MethodNotAllowed."""
@@ -197,14 +189,16 @@ class Exchange:
                 asked.name, site.directory, site.profile.pins, site.selectors, site.leases.state
             )
         except RouterUnknown as exc:
-            self._observe(exc.name, self.path, row=route.row, local=False)
+            self.observe(exc.name, self.path, row=route.row, local=False)
             raise
-        self._observe(to.model, self.path, row=route.row, local=to.peer is None, selector=selector)
         path = raw_path.removeprefix(route.strip) if route.strip else raw_path
+        if self.passes_by(to):  # also by the books and the selector's count
+            await self._dispatch(asked, to, path)
+            return
+        self.observe(to.model, self.path, row=route.row, local=to.peer is None, selector=selector)
         if selector is None:
             await self._dispatch(asked, to, path)
             return
-        self.selector = selector.id
         with site.selectors.reserve(selector, site.directory.resolved(to.requested)):
             await self._dispatch(asked, to, path)
 
@@ -213,85 +207,43 @@ class Exchange:
         self.body, self.query = rewrite(asked, to, self.body, self.query)
         readable = self.head.method == "POST"
         if to.peer is not None:
-            await self._carry_to_peer(to.peer, path, readable=readable)
+            await self.carry_to_peer(to.peer, path, readable=readable)
             return
-        carry = partial(self._carry, path=path, readable=readable)
+        carry = partial(self.carry, path=path, readable=readable)
         if asked.stream and self.head.method == "POST":
             model = self.site.config.models[to.model]
             self.prelude = prelude_for(self, model, asked.name, path)
             if self.prelude is not None:
                 await self.prelude.lead(to.model, carry)
                 return
-        async with self.site.leases.lease(to.model) as lease:
-            await carry(lease)
+        await self.serve(to.model, path, readable=readable)
 
-    async def _pass_through(self, raw: str) -> None:
-        """`/upstream/<model>/<tail>`: the tail as received, no look at the body."""
-        if raw == "/upstream":
-            if self.head.method in ("GET", "HEAD"):
-                await self._redirect(302, "/ui/models")
-            else:
-                await self._redirect(307, "/upstream/")
-            return
-        tail = split_upstream_path(
-            self.site.directory, self.site.profile.pins, raw.removeprefix("/upstream/")
-        )
-        if not tail.raw:
-            status = 301 if self.head.method in ("GET", "HEAD") else 308
-            await self._redirect(status, upstream_redirect(tail.written, self.query))
-            return
-        to = tail.destination
-        decoded = unquote(tail.raw)
-        watched = observed(self.head.method, decoded)
-        if watched is not None:
-            self._observe(to.model, decoded, row=watched.row, local=to.peer is None)
-        if to.peer is not None:
-            self.body, self.query = rewrite_for_peer(self._asked(), to, self.body, self.query)
-            await self._carry_to_peer(to.peer, tail.raw, readable=False)
-            return
-        ignored = any(p.search(decoded) for p in _patterns(self.site.config.ignore_paths))
-        if ignored and self.site.leases.ready_lease(to.model) is None:
-            raise ModelNotLoaded(
-                f"model {to.model} is not loaded; path matches upstream.ignorePaths"
-            )
-        await self._serve_raw(to.model, tail.raw)
-
-    def _asked(self) -> Asked | None:
-        """What the body names, if it names a model at all."""
-        try:
-            return asked_in_body(self.head, self.body, "")
-        except (BadRequest, ModelUnknown):
-            return None
-
-    async def _comfyui(self, raw: str) -> None:
-        """`/comfyui/<tail>`: the model `comfyui_auto`; only its root may start it."""
-        if raw == "/comfyui":
-            status = 301 if self.head.method in ("GET", "HEAD") else 308
-            await self._redirect(status, "/comfyui/" + (f"?{self.query}" if self.query else ""))
-            return
-        if COMFYUI not in self.site.config.models:
-            raise ModelUnknown(f"local model {COMFYUI} not found")
-        tail = raw.removeprefix("/comfyui")
-        if tail != "/" and self.site.leases.ready_lease(COMFYUI) is None:
-            raise ModelNotLoaded(f"model {COMFYUI} is not loaded; only /comfyui/ can start it")
-        await self._serve_raw(COMFYUI, tail)
-
-    async def _serve_raw(self, model: str, raw_path: str) -> None:
-        description = self.site.config.models[model]
-        if self._wants_websocket() and description.ignore_websockets:
+    async def serve(self, model: str, path: str, *, readable: bool) -> None:
+        """Send the request to a local model, which may have to be started."""
+        if self.head.upgrade is not None and self._is_ignored_websocket(model):
             lease = self.site.leases.ready_lease(model)
             if lease is None:
                 raise ModelNotLoaded(
                     f"model {model} is not loaded; ignored websocket requests cannot start it"
                 )
-            await self._carry(lease, raw_path, readable=False)
+            await self.carry(lease, path, readable=readable)
             return
         async with self.site.leases.lease(model) as lease:
-            await self._carry(lease, raw_path, readable=False)
+            await self.carry(lease, path, readable=readable)
+
+    def passes_by(self, to: Destination) -> bool:
+        """Whether this is a WebSocket that its model's configuration wants to be ignored."""
+        if self.head.upgrade is None or to.peer is not None:
+            return False
+        return self._is_ignored_websocket(to.model)
+
+    def _is_ignored_websocket(self, model: str) -> bool:
+        upgrade = self.head.upgrade or b""
+        return b"websocket" in upgrade.lower() and self.site.config.models[model].ignore_websockets
 
     # --- being observed ---------------------------------------------------------------------------
 
-    def _observe(
+    def observe(
         self, model: str, path: str, *, row: bool, local: bool, selector: Selector | None = None
     ) -> None:
         """Tell the observer that this request has named a model."""
@@ -323,7 +275,7 @@ class Exchange:
 
     # --- carrying ---------------------------------------------------------------------------------
 
-    async def _carry(self, lease: Lease, path: str, *, readable: bool) -> None:
+    async def carry(self, lease: Lease, path: str, *, readable: bool) -> None:
         """Send the request to a leased upstream and its answer to the client."""
         endpoint, limits = lease.endpoint, lease.timeouts
         if self.watch is not None:
@@ -344,7 +296,7 @@ class Exchange:
             start, self.body, readable=readable
         )
 
-    async def _carry_to_peer(self, link: PeerLink, path: str, *, readable: bool) -> None:
+    async def carry_to_peer(self, link: PeerLink, path: str, *, readable: bool) -> None:
         """Send the request to a peer, at once, and its answer to the client."""
         if self.watch is not None:
             self.watch.granted(link.run, unquote(path), self.body)
@@ -369,9 +321,6 @@ class Exchange:
             start, self.body, readable=False
         )
 
-    def _wants_websocket(self) -> bool:
-        return self.head.upgrade is not None and b"websocket" in self.head.upgrade.lower()
-
     # --- our own answers --------------------------------------------------------------------------
 
     async def _send_error(self, error: LlamaswapError) -> bool:
@@ -391,15 +340,17 @@ class Exchange:
         if isinstance(error, ProtocolViolation):
             self.keep_alive = False
         try:
-            await self._send(error.status, headers, answer.body)
+            await self.send(error.status, headers, answer.body)
         except (ConnectionError, OSError):
             return False
         return True
 
-    async def _redirect(self, status: int, location: str) -> None:
-        await self._send(status, [(b"Location", location.encode("ascii", "replace"))], b"")
+    async def redirect(self, status: int, location: str) -> None:
+        """Lead elsewhere; `location` is percent-encoded."""
+        await self.send(status, [(b"Location", location.encode("ascii", "replace"))], b"")
 
-    async def _send(self, status: int, headers: Headers, body: bytes) -> None:
+    async def send(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send an answer of our own, whole; its framing is added to `headers`."""
         if status != 204:
             headers.append((b"Content-Length", b"%d" % len(body)))
         if not self.keep_alive:
@@ -414,21 +365,6 @@ class Exchange:
         if self.watch is not None:
             self.watch.head(status, headers, framed=False)
             self.watch.take(body)
-
-    def _cors(self) -> Headers:
-        """The answer to every OPTIONS request. Source: http-api §1.3."""
-        wished = self.head.get(b"access-control-request-headers")
-        if wished is None:
-            names = CORS_DEFAULT
-        else:
-            parts = (part.strip() for part in wished.split(b","))
-            names = b", ".join(part for part in parts if is_token(part))
-        return [
-            (b"Access-Control-Allow-Origin", b"*"),
-            (b"Access-Control-Allow-Methods", b"GET, POST, PUT, PATCH, DELETE, OPTIONS"),
-            (b"Access-Control-Allow-Headers", names),
-            (b"Access-Control-Max-Age", b"86400"),
-        ]
 
     def _report(self) -> None:
         if self.site.on_finished is None:
@@ -460,8 +396,3 @@ class Exchange:
     def peer(self) -> str:
         """The client's address without its port."""
         return getattr(self.client, "peer", "")
-
-
-@lru_cache(maxsize=8)
-def _patterns(texts: tuple[str, ...]) -> tuple[re.Pattern[str], ...]:
-    return tuple(compile_pattern(text) for text in texts)

@@ -45,8 +45,8 @@ class ModelStateChanged(BusEvent):
 
     @property
     def crowded_subject(self) -> Hashable:
-        """Readers show the state of all models as it is when they read."""
-        return ModelStateChanged
+        """Where a model is now is what counts."""
+        return ModelStateChanged, self.model
 
 
 @frozen

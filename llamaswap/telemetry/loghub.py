@@ -6,7 +6,7 @@ Source: telemetry §1.1-§1.3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
@@ -67,14 +67,17 @@ class LogFeed:
             self._dropped = 0
         return chunk
 
-    def push(self, chunk: bytes) -> None:
-        """Append `chunk` or count it as dropped. Never waits."""
+    def push(self, chunk: bytes) -> int:
+        """Append `chunk`, or drop it and return how many bytes that were. Never waits."""
         # Once something is dropped all is, until the reader comes: one gap, one marker.
         if self._dropped or len(self._pending) + len(chunk) > self.limit:
-            self._dropped += len(chunk)
+            dropped = len(chunk)
+            self._dropped += dropped
         else:
+            dropped = 0
             self._pending += chunk
         self.bell.unpark()
+        return dropped
 
     def begin_with(self, history: bytes) -> None:
         """Put `history` before everything, whatever the limit says."""
@@ -93,6 +96,8 @@ class LogSource:
     name: str
     written: int = field(default=0, init=False)
     """Bytes since the source was made."""
+    dropped: int = field(default=0, init=False)
+    """Bytes that followers were too slow for, over all of them."""
     _ring: ByteRing = field(factory=ByteRing, init=False, repr=False)
     _feeds: dict[LogFeed, None] = field(factory=dict, init=False, repr=False)
     _over: bool = field(default=False, init=False)
@@ -115,7 +120,7 @@ class LogSource:
         if self._feeds:
             chunk = bytes(data)  # copied once for all; free if it is bytes already
             for feed in self._feeds:
-                feed.push(chunk)
+                self.dropped += feed.push(chunk)
 
     @contextmanager
     def follow(
@@ -216,6 +221,11 @@ class LogHub:
             if self._over:
                 log.source.end()
         return log
+
+    def sources(self) -> Sequence[LogSource]:
+        """Every source there is now."""
+        shared = (self.proxy, self.upstream, self.combined)
+        return (*shared, *(log.source for log in self._models.values()))
 
     def keep_models(self, models: Iterable[str]) -> None:
         """After a reload: end the feeds of all other models and forget their history."""

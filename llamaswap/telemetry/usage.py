@@ -31,6 +31,8 @@ class Tokens:
     """Tokens per second."""
     speed: float = 0.0
     """Tokens per second."""
+    fresh: int = 0
+    """Of the prompt, those that had to be worked on; the cache spared the others."""
     took_ms: float = 0.0
     """What the server says it worked; 0: it does not say."""
 
@@ -57,6 +59,7 @@ class UsageReader:
     _input: int = 0
     _output: int = 0
     _cached: int = -1
+    _apart: bool = False
     _timings: Mapping[str, Any] | None = None
     _metrics: Mapping[str, Any] | None = None
 
@@ -90,6 +93,7 @@ class UsageReader:
             return Tokens()
         figures: dict[str, Any] = {
             "input": self._input,
+            "fresh": self._fresh(),
             "output": self._output,
             "cached": self._cached,
             "drafted": -1,
@@ -102,6 +106,11 @@ class UsageReader:
         if self._metrics is not None:
             _apply_metrics(figures, self._metrics)
         return Tokens(**figures)
+
+    def _fresh(self) -> int:
+        """OpenAI counts cached tokens within the prompt's, Anthropic beside them."""
+        spared = 0 if self._apart else max(self._cached, 0)
+        return max(self._input - spared, 0)
 
     def _array(self, body: bytes | bytearray) -> bool:
         """`/infill` may answer with an array: the last element has the timings."""
@@ -130,6 +139,7 @@ class UsageReader:
         taken = _first(usage, "prompt_tokens", "input_tokens")
         given = _first(usage, "completion_tokens", "output_tokens")
         cached = _first(usage, "cache_read_input_tokens")
+        self._apart = self._apart or cached is not None
         for details in ("input_tokens_details", "prompt_tokens_details"):
             inner = usage.get(details)
             if cached is None and isinstance(inner, dict):
@@ -143,7 +153,7 @@ class UsageReader:
 
 
 def _apply_timings(figures: dict[str, Any], timings: Mapping[str, Any]) -> None:
-    figures["input"] = _count(timings.get("prompt_n")) or 0
+    figures["input"] = figures["fresh"] = _count(timings.get("prompt_n")) or 0
     figures["output"] = _count(timings.get("predicted_n")) or 0
     figures["prompt_speed"] = _number(timings.get("prompt_per_second")) or 0.0
     figures["speed"] = _number(timings.get("predicted_per_second")) or 0.0

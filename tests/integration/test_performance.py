@@ -6,12 +6,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import trio
 
 from tests.integration.processes import fake_command, free_port, settled
 from tests.integration.program import Program, started, write
 from tests.integration.scripted import STATS, lact_answers, lact_daemon
+from tests.unit.test_prometheus import of, parsed
 
 MODELS = f"startPort: {free_port()}\nmodels:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
 NO_GPUS = {"LACT_DAEMON_SOCKET_PATH": "", "PATH": "/usr/bin:/bin"}
@@ -97,6 +99,8 @@ async def test_a_reload_switches_it_on_and_off(tmp_path: Path) -> None:
         async def status() -> int:
             return (await program.http.get("/api/performance")).status_code
 
+        metrics = await program.http.get("/metrics")
+        assert (metrics.status_code, metrics.text) == (503, "# performance monitor not available\n")
         answer = await program.http.get("/api/performance?after=nonsense")
         assert (answer.status_code, answer.json()) == (503, {"enabled": False})
         assert "performance monitoring is disabled" in program.log()
@@ -108,3 +112,33 @@ async def test_a_reload_switches_it_on_and_off(tmp_path: Path) -> None:
         assert await status() == 200  # nothing of a bad file is applied
         await reload(off)
         assert await status() == 503
+
+
+async def test_metrics_of_a_program_at_work(tmp_path: Path) -> None:
+    text = MODELS + f"  n:\n    cmd: {fake_command('--exit-after', '0')}\n    proxy: http://h:1\n"
+    async with started("-config", write(tmp_path / "c.yaml", text), env=NO_GPUS) as program:
+        assert (await program.chat("m")).status_code == 200
+        assert (await program.chat("n")).status_code == 500
+        assert (await program.chat("nobody")).status_code == 404
+        assert (await program.chat("m")).status_code == 200
+        await first_samples(program)
+        answer = await program.http.get("/metrics")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        assert (await program.http.head("/metrics")).status_code == 200
+        found = parsed(answer.text)
+        expected = {
+            of("llamaswap_requests_total", model="m", code="200"): 2,
+            of("llamaswap_requests_total", model="n", code="500"): 1,
+            of("llamaswap_swaps_total", model="n", reason="evict"): 1,
+            of("llamaswap_swaps_total", model="m", reason="free"): 2,
+            of("llamaswap_model_stops_total", model="m", reason="evict"): 1,
+            of("llamaswap_model_stops_total", model="n", reason="exit"): 1,
+            of("llamaswap_model_failed_loads_total", model="n"): 1,
+            of("llamaswap_model_load_seconds_count", model="m"): 2,
+            of("llamaswap_request_wait_seconds_count", model="m"): 2,
+            of("llamaswap_model_state", model="m", state="ready"): 1,
+        }
+        assert {key: found.get(key) for key in expected} == expected
+        memory = found[of("llamaswap_memory_total_bytes")]
+        assert memory == psutil.virtual_memory().total // 2**20 * 2**20
+        assert '"GET /metrics' not in program.log()

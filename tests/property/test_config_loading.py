@@ -16,6 +16,7 @@ from llamaswap.config.problems import ConfigInvalid, Problem
 from llamaswap.config.reader import keys_of
 from llamaswap.config.report import printable, summary
 from llamaswap.config.sections import RootSection
+from tests.property import fuzz_config
 
 CASES = Path(__file__).parents[1] / "unit" / "config_cases.yaml"
 CORPUS = [case["config"] for case in yaml.safe_load(CASES.read_text("utf-8")) if "config" in case]
@@ -178,3 +179,12 @@ def codes(path: Path) -> set[str]:
     except ConfigInvalid as error:
         return {problem.code for problem in error.problems}
     return set()
+
+
+def test_a_short_fuzz_run_over_the_corpus(path: Path) -> None:
+    """The long one: `python -m tests.property.fuzz_config SECONDS`."""
+    for number, data in enumerate(fuzz_config.runs(seed=2026, count=600)):
+        try:
+            fuzz_config.survives(path, data)
+        except Exception as error:
+            raise AssertionError(f"file {number}: {data!r}") from error

@@ -83,7 +83,8 @@ def test_every_field_of_a_model_is_known_to_replace_the_process_or_not() -> None
     live = {
         "id", "auto_port", "aliases", "ttl", "unload_timeout", "unload_timeout_set", "unlisted",
         "use_model_name", "name", "description", "concurrency_limit", "filters", "metadata",
-        "send_loading_state", "stream_keep_alive", "timeouts", "ignore_websockets", "capabilities", "macros",
+        "send_loading_state", "stream_keep_alive", "timeouts", "ignore_websockets", "capabilities",
+        "macros",
     }  # fmt: skip
     assert {item.name for item in fields(Model)} == live | set(PROCESS_FIELDS)
 

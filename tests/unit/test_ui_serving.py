@@ -45,7 +45,7 @@ def app_on(folder: Path) -> Any:
     async def on_error(error: LlamaswapError) -> quart.Response:
         return error_response(error)
 
-    app.register_error_handler(LlamaswapError, on_error)  # type: ignore[arg-type]
+    app.register_error_handler(LlamaswapError, on_error)
     return app.test_client()
 
 
