@@ -19,7 +19,7 @@ describe("connection", () => {
   });
 
   check("UI-12", "a lost stream is told, retried with growing pauses, and swapped in one step", async ({ page, stage, go, allow }) => {
-    allow(/ERR_/);
+    allow(/ERR_/, /503/);
     script(stage, [model("before-1", "ready"), model("before-2")]);
     await go("/ui/models");
     await page.locator(connected).waitFor();
@@ -67,7 +67,7 @@ describe("connection", () => {
   });
 
   check("UI-14", "Retry now does not wait", async ({ page, stage, go, allow }) => {
-    allow(/ERR_/);
+    allow(/ERR_/, /503/);
     script(stage, [model("m")]);
     await go();
     await page.locator(connected).waitFor();
@@ -97,10 +97,10 @@ describe("connection", () => {
       return performance.now() - began;
     }, `${url}/api/version`);
     expect(took).toBeLessThan(500);
-    await fetch(`${url}/v1/embeddings`, { method: "POST", body: JSON.stringify({ model: "demo-embed", input: "x" }) });
-    for (const tab of tabs) await tab.locator('tr[data-model="demo-embed"]', { hasText: "Ready" }).waitFor({ timeout: 5_000 });
+    await fetch(`${url}/v1/embeddings`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ model: "demo-embed", input: "x" }) });
+    for (const tab of tabs) await tab.locator('tr[data-model="demo-embed"]', { hasText: "Ready" }).waitFor({ timeout: 20_000 });
     await fetch(`${url}/api/models/unload/demo-embed`, { method: "POST" });
-    for (const tab of tabs) await tab.locator('tr[data-model="demo-embed"]', { hasText: "Stopped" }).waitFor({ timeout: 5_000 });
+    for (const tab of tabs) await tab.locator('tr[data-model="demo-embed"]', { hasText: "Stopped" }).waitFor({ timeout: 20_000 });
   });
 
   check("UI-16", "without SharedWorker each tab streams itself, and a hidden one gives its stream back", async ({ page, stage, context, open, url }) => {

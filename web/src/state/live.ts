@@ -252,23 +252,19 @@ const queue: { event: EventMessage; reset: boolean }[] = [];
 let drawing = false;
 
 function drain(): void {
+  if (!drawing) return;
   drawing = false;
   const work = queue.splice(0);
-  let lastModels = -1;
-  work.forEach((item, i) => {
-    if (item.event.type === "modelStatus") lastModels = i;
-  });
   batch(() => {
     let touchedInflight = false;
-    work.forEach(({ event, reset }, i) => {
-      if (event.type === "modelStatus" && i !== lastModels && (work.length > 40 || reset)) return; // a newer list follows
+    for (const { event, reset } of work) {
       if (event.type === "inflight") touchedInflight = true;
       try {
         apply(event, reset);
       } catch {
         diagnostics.value = { ...diagnostics.value, bad: diagnostics.value.bad + 1 };
       }
-    });
+    }
     if (touchedInflight) inflight.value = [...requests.values()].sort(inOrder);
     freshAt.value = Date.now();
   });
@@ -277,8 +273,9 @@ function drain(): void {
 function schedule(): void {
   if (drawing) return;
   drawing = true;
-  if (document.hidden) setTimeout(drain, 250);
-  else requestAnimationFrame(drain);
+  // frames do not come in a tab that is covered
+  setTimeout(drain, 250);
+  if (!document.hidden) requestAnimationFrame(drain);
 }
 
 export function receive(message: FromHub): void {
