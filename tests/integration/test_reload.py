@@ -170,6 +170,13 @@ async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: P
                 for word in words:
                     assert word in line, name
                     assert word in report["error"], name
+                if name == "two":
+                    told = {(each["code"], each["path"]) for each in report["problems"]}
+                    assert told == {
+                        ("E-TTL-GLOBAL", "globalTTL"),
+                        ("E-LOGSTDOUT", "logToStdout"),
+                    }
+                    assert {each["file"] for each in report["problems"]} == {str(it.path)}
                 assert facts == {key: before[key] for key in before if key != "last_reload"}, name
             stream.finish()
             await stream.over.wait()
@@ -178,15 +185,6 @@ async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: P
         await it.reload(models("m"))
         assert (await it.facts())["last_reload"]["ok"]
         assert await it.pid("m") == pid
-
-
-async def test_every_problem_of_a_bad_file_is_told_with_its_place(tmp_path: Path) -> None:
-    async with stage(tmp_path, models("m")) as it:
-        await it.reload("globalTTL: -1\nstartPort: 0\n")
-        problems = (await it.facts())["last_reload"]["problems"]
-        told = {(problem["code"], problem["path"], problem["line"]) for problem in problems}
-        assert told == {("E-TTL-GLOBAL", "globalTTL", 1), ("E-STARTPORT", "startPort", 2)}
-        assert {problem["file"] for problem in problems} == {str(it.path)}
 
 
 async def test_a_reload_without_any_change_stops_nothing(tmp_path: Path) -> None:
@@ -209,6 +207,31 @@ async def test_two_signals_in_a_row_end_with_the_newest_file(tmp_path: Path) -> 
             it.facts, lambda facts: facts["config"]["models"]["m"]["description"] == "number 19"
         )
         assert it.begun() <= 21
+
+
+async def test_nobody_notices_reloads_under_load(tmp_path: Path) -> None:
+    """Every request is answered, by old processes or by new ones, whatever it was doing."""
+    async with stage(tmp_path, models("m", "kept")) as it:
+        kept = await it.pid("kept")
+        statuses: list[int] = []
+        over = False
+
+        async def ask(model: str) -> None:
+            while not over:
+                statuses.append((await it.program.chat(model)).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for model in ("m", "m", "m", "kept"):
+                nursery.start_soon(ask, model)
+            for number in range(6):
+                await it.reload(models("m", "kept", m=f"env: [FAKE_X={number}]"))
+                enough = len(statuses) + 5
+                while len(statuses) < enough:
+                    await trio.sleep(0.02)
+            over = True
+        assert set(statuses) == {200}
+        assert await it.pid("kept") == kept
+        assert (await it.program.chat("m")).json()["environ"]["FAKE_X"] == "5"
 
 
 async def test_added_models_are_listed_and_start(tmp_path: Path) -> None:
