@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak audit clean help
+.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak departures audit clean help
 
 # Node as the build tools need it, or nothing
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
@@ -18,6 +18,7 @@ help:
 	@echo "make run    serve the built-in demo models (ARGS='-config my.yaml' for your own)"
 	@echo "make test   all checks: format, lint, types, tests"
 	@echo "make soak   ten minutes of traffic, crashes, reloads; then nothing may be left"
+	@echo "make departures  ten thousand requests given up at random moments; nothing of them may stay"
 	@echo "make ui     build the web UI (make run does it when Node is there)"
 	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
@@ -88,6 +89,10 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+
+departures: $(VENV)/dev.ready
+	$(call say,clients that leave; this takes some minutes)
+	@LLAMASWAP_DEPARTURES=$(or $(DEPARTURES),10000) $(BIN)/python -m pytest -q -rP --log-level=INFO tests/integration/test_departures.py
 
 soak: $(VENV)/dev.ready
 	$(call say,ten minutes of everything at once; SOAK_SECONDS= and SEED= change it)

@@ -47,6 +47,7 @@ from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.counters import Counters, CountingObserver, offered_by_peer
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.lifecycle import Lifecycle, Transition
 from llamaswap.telemetry.logging_setup import LogSettings, logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -83,6 +84,7 @@ class Program:
     _hub: LogHub = field(factory=LogHub, init=False)
     _bus: EventBus = field(factory=EventBus, init=False)
     _decisions: Decisions = field(factory=Decisions, init=False)
+    _lifecycle: Lifecycle = field(factory=Lifecycle, init=False)
     _listeners: list[socket.socket] = field(factory=list, init=False)
     _live: LiveConfig = field(init=False)
     _reloader: Reloader | None = field(default=None, init=False)
@@ -166,6 +168,7 @@ class Program:
                         profile=profile,
                         monitor=self._monitor,
                         hardware=self._hardware,
+                        lifecycle=self._lifecycle,
                         bus=self._bus,
                         inflight=self._book.inflight,
                         book=self._book,
@@ -265,10 +268,19 @@ class Program:
 
     def _state_changed(self, model: str, old: ProcessState, new: ProcessState) -> None:
         logger.debug("<%s> %s -> %s", model, old.value, new.value)
+        self._lifecycle.note(self._transition(model, new), old.value)
         self._counters.state_changed(model, new.value, self._supervisor.why_stopped(model))
         self._bus.publish(ModelStateChanged(model, new.value))
         if ProcessState.READY in (old, new):
             self._service.status(self._summary())
+
+    def _transition(self, model: str, new: ProcessState) -> Transition:
+        if new not in (ProcessState.STOPPING, ProcessState.STOPPED):
+            return Transition(time.time(), model, new.value)
+        facts = self._supervisor.facts(model)
+        reason = facts.failure or facts.stop_reason
+        failed = facts.failure != ""
+        return Transition(time.time(), model, new.value, reason, failed, facts.exit_code)
 
     def _decided(self, decision: Decision) -> None:
         made = DecisionMade(

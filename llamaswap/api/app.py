@@ -24,6 +24,7 @@ from llamaswap.config.live import LiveConfig
 from llamaswap.config.schema import Config
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.book import Book
@@ -32,6 +33,7 @@ from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
 from llamaswap.telemetry.inflight import Inflight
+from llamaswap.telemetry.lifecycle import Lifecycle
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
 
@@ -41,6 +43,10 @@ class ModelsView(Protocol):
 
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now."""
+        ...
+
+    def facts(self, model: str) -> UpstreamFacts:
+        """What there is to tell about a local model's upstream now."""
         ...
 
     async def unload(self, models: Sequence[str]) -> None:
@@ -60,6 +66,7 @@ class Surroundings:
     profile: ActiveProfile
     monitor: Monitor
     hardware: HardwareReport
+    lifecycle: Lifecycle
     counters: Counters
     bus: EventBus
     inflight: Inflight
@@ -111,6 +118,7 @@ def create_app(
     profile: ActiveProfile,
     monitor: Monitor,
     hardware: HardwareReport,
+    lifecycle: Lifecycle,
     counters: Counters,
     bus: EventBus,
     inflight: Inflight,
@@ -122,6 +130,7 @@ def create_app(
         captures,
         configuration,
         events,
+        history,
         listings,
         logs,
         metrics,
@@ -154,6 +163,7 @@ def create_app(
         profile,
         monitor,
         hardware,
+        lifecycle,
         counters,
         bus,
         inflight,
@@ -167,6 +177,7 @@ def create_app(
         events,
         hardware_routes,
         inflight_routes,
+        history,
         listings,
         logs,
         metrics,

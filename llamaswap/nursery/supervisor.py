@@ -30,6 +30,7 @@ from llamaswap.errors import (
     UpstreamGone,
     UpstreamUnkillable,
 )
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
@@ -241,6 +242,22 @@ class Supervisor:
     def states(self) -> Mapping[str, ProcessState]:
         """Every configured local model's state now. For display; decisions are taken elsewhere."""
         return {model: upstream.state for model, upstream in self._upstreams.items()}
+
+    def facts(self, model: str) -> UpstreamFacts:
+        """What there is to tell about a model's upstream now. For display."""
+        upstream = self._upstreams.get(model)
+        if upstream is None:
+            return UpstreamFacts()
+        idle_since = self._scheduler.idle_since(model)
+        reason = upstream.run.stop_reason if upstream.run is not None else None
+        return UpstreamFacts(
+            pid=upstream.pid,
+            port=upstream.endpoint.port if upstream.endpoint is not None else None,
+            idle=None if idle_since is None else self._clock() - idle_since,
+            stop_reason=reason.value if reason is not None else "",
+            failure=upstream.failure,
+            exit_code=upstream.exit_code,
+        )
 
     def displaced_by(self, model: str) -> tuple[str, ...]:
         """Who would have to go for `model`, as things are now. Others may decide meanwhile."""

@@ -105,6 +105,10 @@ class Upstream:
     endpoint: Endpoint | None = None
     run: Run | None = None
     pid: int | None = None
+    failure: str = ""
+    """Why the last life failed to begin or ended by itself, for display; "" once one begins."""
+    exit_code: int | None = None
+    """With which the command ended by itself; goes with `failure`."""
     ended_by: str = ""
     """Why the last process ended: a StopReason, or `exit` if it did so by itself."""
     _state: ProcessState = ProcessState.STOPPED
@@ -202,6 +206,7 @@ class Upstream:
 
     def _start(self) -> Run:
         run = self.run = Run(self.next_run())
+        self.failure, self.exit_code = "", None
         self._enter(S.STARTING)
         self.nursery.start_soon(self._live, run, name=f"upstream {self.model.id}")
         return run
@@ -321,6 +326,7 @@ class Upstream:
 
     def _explain_exit(self, run: Run, child: Child) -> UpstreamError:
         how = child.describe_exit()
+        self.exit_code = child.exit_code()
         if run.settled.is_set():
             logger.warning(
                 "<%s> upstream exited unexpectedly (%s); the next request starts it again. "
@@ -338,6 +344,8 @@ class Upstream:
         if not run.settled.is_set() and not isinstance(error, StartAborted):
             logger.warning("<%s> start failed: %s", self.model.id, error)
         requested = run.stop_reason not in (None, StopReason.ABORT)
+        if not requested and not isinstance(error, StartAborted):
+            self.failure = str(error)
         self.log.stopped(requested=requested)
         self.pid = None
         self.ended_by = run.stop_reason.value if run.stop_reason is not None else "exit"

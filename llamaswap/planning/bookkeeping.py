@@ -138,6 +138,10 @@ class Bookkeeping(ABC):
                     wake = min(wake, since + self.rules[model].ttl + TTL_SLACK)
         return wake
 
+    def idle_since(self, model: str) -> float | None:
+        """Since when a ready model with a ttl has had no request; None: it has one, or no ttl."""
+        return self._idle_since.get(model)
+
     def take_over(self, predecessor: Bookkeeping, now: float) -> list[Effect]:
         """Go on where `predecessor` stopped, with our models, planner and order of service.
 

@@ -143,6 +143,7 @@ MANAGEMENT = (
     _control("GET", "/api/version", "version, commit and date of the build"),
     _control("GET", "/api/hardware", "what this machine is made of"),
     _control("GET", "/api/config", "the resolved configuration, without its secrets"),
+    _control("GET", "/api/events/history", "what models did lately: loads, stops, failures"),
     _control("GET", "/api/decisions", "what the scheduler decided last, and why"),
     _control("GET", "/metrics", "metrics for Prometheus"),
     _control("GET", "/logs", "the log so far"),

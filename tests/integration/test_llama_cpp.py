@@ -8,7 +8,9 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import anthropic
 import httpx
 import openai
 import psutil
@@ -127,15 +129,48 @@ async def test_a_client_that_leaves_stops_the_generation(program: Program) -> No
             await trio.sleep(0.05)
 
 
-async def test_props_and_infill_reach_the_server(program: Program) -> None:
+async def test_props_infill_completion_and_what_the_model_cannot_do(program: Program) -> None:
     props = await program.http.get("/props", params={"model": "one"})
     assert props.json()["total_slots"] == 4
     answer = await program.http.post(
-        "/infill", json={"model": "one", "input_prefix": "a", "input_suffix": "b", "n_predict": 2}
+        "/infill", json={"model": "one", "input_prefix": "a", "input_suffix": "b", "n_predict": 3}
     )
-    # this model has no infill tokens, and the server's own words say so
-    assert answer.status_code in (200, 501)
+    assert answer.status_code == 200
+    assert answer.json()["tokens_predicted"] == 3
+    answer = await program.http.post(
+        "/completion", json={"model": "one", "prompt": "a", "n_predict": 2}
+    )
+    assert answer.json()["tokens_predicted"] == 2
+    answer = await program.http.post(
+        "/v1/rerank", json={"model": "vectors", "query": "a", "documents": ["a", "b"]}
+    )
+    assert answer.status_code == 501  # the server's own words, untouched
+    assert "reranking" in answer.json()["error"]["message"]
     assert "llama-swap" not in answer.text
+    answer = await program.http.post("/upstream/one/tokenize", json={"content": "abc"})
+    assert len(answer.json()["tokens"]) >= 3
+
+
+async def test_messages_and_responses_through_their_own_clients(program: Program) -> None:
+    hello: Any = [{"role": "user", "content": "hello"}]
+
+    def talk() -> None:
+        with anthropic.Anthropic(base_url=program.url, api_key="any", max_retries=0) as ai:
+            counted = ai.messages.count_tokens(model="one", messages=hello)
+            answer = ai.messages.create(model="one", max_tokens=6, messages=hello)
+            assert answer.usage.input_tokens == counted.input_tokens
+            assert (answer.usage.output_tokens, answer.stop_reason) == (6, "max_tokens")
+            with ai.messages.stream(model="first", max_tokens=6, messages=hello) as stream:
+                assert "".join(stream.text_stream) is not None
+                assert stream.get_final_message().usage.output_tokens == 6
+            with pytest.raises(anthropic.NotFoundError):
+                ai.messages.create(model="three", max_tokens=6, messages=hello)
+        with client(program) as other:
+            response = other.responses.create(model="one", input="hi", max_output_tokens=16)
+            assert response.usage is not None
+            assert response.usage.output_tokens > 0
+
+    await in_thread(talk)
 
 
 async def test_after_the_end_no_server_is_left(program: Program) -> None:

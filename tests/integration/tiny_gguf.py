@@ -53,6 +53,9 @@ def _add_vocabulary(writer: Any) -> int:
     kinds = [2, 3, 3] + [6] * 256
     tokens += ["▁".encode(), *(chr(code).encode() for code in range(33, 127))]
     kinds += [1] * 95
+    fill = len(tokens)  # what comes before, after and in the gap, for /infill
+    tokens += [b"<PRE>", b"<SUF>", b"<MID>"]
+    kinds += [3] * 3
     writer.add_tokenizer_model("llama")
     writer.add_token_list(tokens)
     writer.add_token_scores([0.0] * len(tokens))
@@ -60,6 +63,8 @@ def _add_vocabulary(writer: Any) -> int:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_unk_token_id(0)
+    for offset, place in enumerate(("pre", "suf", "mid")):
+        writer.add_uint32(f"tokenizer.ggml.fim_{place}_token_id", fill + offset)
     writer.add_vocab_size(len(tokens))
     writer.add_chat_template(TEMPLATE)
     return len(tokens)

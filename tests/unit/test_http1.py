@@ -10,6 +10,8 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap.config.schema import Timeouts
+from llamaswap.proxy.carriage import Carriage, _NothingCame
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked
 from llamaswap.proxy.http1 import (
     ChunkDecoder,
@@ -17,6 +19,7 @@ from llamaswap.proxy.http1 import (
     ChunkWatch,
     ProtocolViolation,
     RequestHead,
+    ResponseHead,
     UpstreamViolation,
     find_head,
     parse_request_head,
@@ -197,6 +200,56 @@ def test_any_body_survives_any_chunking_and_any_cut(
     assert bytes(buffer) == rest
 
 
+RESPONSES: dict[str, tuple[bytes, int, bytes]] = {
+    "sized": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX: y\r\n\r\nhi", 200, b"hi"),
+    "chunked": (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
+        200,
+        b"2\r\nhi\r\n0\r\n\r\n",
+    ),
+    "until close": (b"HTTP/1.0 200 OK\r\n\r\nhi", 200, b"hi"),
+    "no body": (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+    "no reason": (b"HTTP/1.1 304\r\nContent-Length: 5\r\n\r\n", 304, b""),
+    "100 and 103 before it": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n"
+        b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n",
+        201,
+        b"",
+    ),
+    "switched": (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi",
+        101,
+        b"\x81\x02hi",
+    ),
+}
+
+
+async def head_of(pieces: list[bytes]) -> tuple[ResponseHead, bytes]:
+    """The head and all that follows it, the way a carriage reads them."""
+    wire = PieceWire(list(pieces))
+    carriage = Carriage(None, "m", 1, None, Timeouts())  # type: ignore[arg-type]
+    head, rest = await carriage._read_head(wire, b"")
+    return head, rest + b"".join(wire.pieces)
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_response_cut_at_every_byte_reads_the_same(name: str) -> None:
+    raw, status, rest = RESPONSES[name]
+    whole = await head_of([raw])
+    assert (whole[0].status, whole[1]) == (status, rest)
+    for cut in range(1, len(raw)):
+        assert await head_of([raw[:cut], raw[cut:]]) == whole
+    assert await head_of([raw[at : at + 1] for at in range(len(raw))]) == whole
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+async def test_a_response_that_ends_in_its_head_is_an_error(name: str) -> None:
+    raw, _, rest = RESPONSES[name]
+    for cut in range(1, len(raw) - len(rest)):
+        with pytest.raises((UpstreamViolation, _NothingCame)):
+            await head_of([raw[:cut]])
+
+
 TOKEN = st.text("abcXYZ019-_.!~", min_size=1, max_size=12).map(str.encode)
 VALUE = st.text(
     st.characters(min_codepoint=0x20, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=20
@@ -237,6 +290,44 @@ def test_heads_are_read_as_h11_reads_them(
     assert ours.method.encode() == theirs.method
     assert ours.target == theirs.target
     assert [(key, value) for key, _, value in ours.fields] == list(theirs.headers)
+
+
+@settings(max_examples=300)
+@given(
+    st.sampled_from([b"200 OK", b"204 No Content", b"404 Not", b"500 ", b"299 x y z", b"304 "]),
+    st.lists(HEADER, max_size=6),
+    st.sampled_from([None, b"0", b"17", b"chunked"]),
+    st.sampled_from([b"1.1", b"1.0"]),
+)
+def test_response_heads_are_read_as_h11_reads_them(
+    line: bytes, headers: list[tuple[bytes, bytes]], framing: bytes | None, version: bytes
+) -> None:
+    lines = [name + b": " + value for name, value in headers]
+    if framing == b"chunked":
+        lines.append(b"Transfer-Encoding: chunked")
+    elif framing is not None:
+        lines.append(b"Content-Length: " + framing)
+    raw = (
+        b"HTTP/" + version + b" " + line + b"\r\n" + b"".join(x + b"\r\n" for x in lines) + b"\r\n"
+    )
+    connection = h11.Connection(h11.CLIENT)
+    connection.send(h11.Request(method="GET", target="/", headers=[("Host", "h")]))
+    connection.send(h11.EndOfMessage())
+    connection.receive_data(raw)
+    theirs: type[h11.NEED_DATA | h11.PAUSED] | h11.Event | None
+    try:
+        theirs = connection.next_event()
+    except h11.RemoteProtocolError:
+        theirs = None
+    try:
+        ours = parse_response_head(raw)
+    except UpstreamViolation:
+        assert theirs is None
+        return
+    assert isinstance(theirs, h11.Response), "accepted what h11 refuses"
+    assert ours.status == theirs.status_code
+    assert [(name.lower(), value) for name, value in ours.headers] == list(theirs.headers)
+    assert ours.version.encode() == theirs.http_version
 
 
 @settings(max_examples=300)
