@@ -248,6 +248,8 @@ class _Model:
                 "proxy uses ${PORT} but cmd does not, so no port is assigned; put ${PORT} into "
                 "cmd, or set proxy to the address the command listens on"
             )
+            if is_null(table.entries.get("cmd")):
+                text = "it has no cmd; write the command that runs its server, with ${PORT} in it"
             self.findings.error("E-PORT-PROXY", path, f"model '{self.id}': {text}")
         for key, node in table.entries.items():
             if key != "macros" and not (key == "proxy" and isinstance(proxy, Scalar)):

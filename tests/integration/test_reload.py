@@ -211,6 +211,31 @@ async def test_two_signals_in_a_row_end_with_the_newest_file(tmp_path: Path) -> 
         assert it.begun() <= 21
 
 
+async def test_nobody_notices_reloads_under_load(tmp_path: Path) -> None:
+    """Every request is answered, by old processes or by new ones, whatever it was doing."""
+    async with stage(tmp_path, models("m", "kept")) as it:
+        kept = await it.pid("kept")
+        statuses: list[int] = []
+        over = False
+
+        async def ask(model: str) -> None:
+            while not over:
+                statuses.append((await it.program.chat(model)).status_code)
+
+        async with trio.open_nursery() as nursery:
+            for model in ("m", "m", "m", "kept"):
+                nursery.start_soon(ask, model)
+            for number in range(6):
+                await it.reload(models("m", "kept", m=f"env: [FAKE_X={number}]"))
+                enough = len(statuses) + 5
+                while len(statuses) < enough:
+                    await trio.sleep(0.02)
+            over = True
+        assert set(statuses) == {200}
+        assert await it.pid("kept") == kept
+        assert (await it.program.chat("m")).json()["environ"]["FAKE_X"] == "5"
+
+
 async def test_added_models_are_listed_and_start(tmp_path: Path) -> None:
     """rel-01."""
     async with stage(tmp_path, models("m")) as it:
