@@ -116,7 +116,7 @@ class UsageReader:
         """`/infill` may answer with an array: the last element has the timings."""
         try:
             elements = msgspec.json.decode(body, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         document = _parsed(elements[-1]) if elements else None
         if document is not None:
