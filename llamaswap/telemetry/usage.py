@@ -65,8 +65,6 @@ class UsageReader:
 
     def event(self, data: bytes) -> None:
         """Look at the data of one server-sent event; whatever is no JSON object is passed over."""
-        if not any(mark in data for mark in MARKS):
-            return
         document = _parsed(data)
         if document is None:
             return

@@ -25,7 +25,7 @@ from llamaswap.telemetry.bus import ActivityStored, BusFeed, EventBus
 from llamaswap.telemetry.captures import unpack
 from llamaswap.telemetry.inflight import InflightUpserted
 from llamaswap.telemetry.observation import FOLD, Observation, Outcome
-from llamaswap.telemetry.store import Filter, Store
+from llamaswap.telemetry.store import Filter, Store, StoreFailed
 
 USAGE = json.dumps({"usage": {"prompt_tokens": 3, "completion_tokens": 4}}).encode()
 
@@ -178,7 +178,7 @@ async def test_a_database_that_becomes_corrupt_costs_rows_and_answers_with_an_er
         with path.open("r+b") as file:
             file.seek(4096)
             file.write(b"\xff" * (size - 4096))
-        with pytest.raises(sqlite3.DatabaseError):
+        with pytest.raises(StoreFailed):
             await at.book.ask(lambda store: store.list(Filter()))
         at.answered()
         await at.book.flush()
@@ -445,7 +445,7 @@ async def test_a_listener_hears_of_every_row_even_of_those_that_are_lost(
     async with desk() as at:
         heard: list[tuple[int, int, float]] = []
         at.book.listeners.append(
-            lambda entry: heard.append((entry.row.id, entry.row.tokens.output, entry.waited))
+            lambda entry: heard.append((entry.id, entry.row.tokens.output, entry.waited))
         )
         at.answered()
         await at.book.flush()
