@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sqlite3
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from llamaswap.errors import BadRequest, LlamaswapError
 from llamaswap.telemetry.activity import activity_body
 from llamaswap.telemetry.captures import Captures
 from llamaswap.telemetry.histogram import Histogram
-from llamaswap.telemetry.store import SORT_COLUMNS, Filter, Page, Stats, Store
+from llamaswap.telemetry.store import SORT_COLUMNS, Filter, Page, Stats, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +41,7 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
         )
         try:
             page = await around.book.ask(question)
-        except sqlite3.Error as exc:
+        except StoreFailed as exc:
             logger.warning("activity cannot be read: %s", exc)
             raise LlamaswapError("failed to get activity") from exc
         return json_response(page_body(page, around.book.captures))
@@ -51,7 +50,7 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
         which = read_filter(quart.request.args, around.book.captures)
         try:
             found = await around.book.ask(partial(Store.stats, which=which))
-        except sqlite3.Error as exc:
+        except StoreFailed as exc:
             logger.warning("activity cannot be summed up: %s", exc)
             raise LlamaswapError("failed to get activity stats") from exc
         return json_response(stats_body(found))

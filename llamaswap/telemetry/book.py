@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import trio
 import zstandard
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from llamaswap.config.schema import Config
 from llamaswap.telemetry.activity import (
@@ -41,13 +41,13 @@ from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.observation import Ending, Observation, Outcome
 from llamaswap.telemetry.response_body import ResponseReader
 from llamaswap.telemetry.shown_headers import LEFT_OUT, shown_headers
-from llamaswap.telemetry.store import Filter, Store
+from llamaswap.telemetry.store import Filter, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-GATHER = 0.02
+GATHER = 0.05
 """Seconds in which finished requests are gathered, to be stored in one transaction."""
 LOT = 256
 """Requests worked on at a time."""
@@ -77,14 +77,17 @@ class _Finish:
     ended: float
 
 
-@frozen
+@define(eq=False)
 class Entry:
     """A row made, with what its listeners may want to know."""
 
     row: ActivityRow
+    """Its own id is 0."""
     waited: float
     """Seconds until the model was granted; the whole time if it never was."""
     capture: Capture | None = None
+    id: int = 0
+    """Of the stored row; 0: it could not be stored."""
 
 
 @define(eq=False)
@@ -201,8 +204,13 @@ class Book:
         await self.ask(Store.close)
 
     async def ask(self, question: Callable[[Store], T]) -> T:
-        """Ask the store in the worker thread. Raises sqlite3.Error and what `question` raises."""
-        return await trio.to_thread.run_sync(partial(question, self.store), limiter=self._worker)
+        """Ask the store in the worker thread. Raises StoreFailed if the database is of no use."""
+        try:
+            return await trio.to_thread.run_sync(
+                partial(question, self.store), limiter=self._worker
+            )
+        except sqlite3.Error as exc:
+            raise StoreFailed(str(exc)) from exc
 
     async def reopen(self, config: Config) -> Store | None:
         """Open the store of a new configuration if it is another one. Raises StoreFailed."""
@@ -240,15 +248,14 @@ class Book:
             self._tell(entry)
 
     def _tell(self, entry: Entry) -> None:
-        row = entry.row
         for listener in self.listeners:
             listener(entry)
-        if not row.id:
+        if not entry.id:
             return
-        self.last_row = row.id
-        if entry.capture is not None and not self.captures.add(row.id, entry.capture):
-            logger.warning("the capture of request %d is larger than captureBuffer", row.id)
-        self.bus.publish(ActivityStored(row.id))
+        self.last_row = entry.id
+        if entry.capture is not None and not self.captures.add(entry.id, entry.capture):
+            logger.warning("the capture of request %d is larger than captureBuffer", entry.id)
+        self.bus.publish(ActivityStored(entry.id))
 
     def _work(
         self, lot: list[_Fold | _Finish], config: Config, capture: bool
@@ -266,7 +273,9 @@ class Book:
             self.store.prune_after_insert(config.metrics_max_in_memory, config.store_max_rows)
         except (sqlite3.Error, OSError) as exc:
             return made, exc
-        return [_numbered(entry, row) for entry, row in zip(made, ids, strict=True)], None
+        for entry, row in zip(made, ids, strict=True):
+            entry.id = row
+        return made, None
 
     def _entry(self, job: _Finish, capture: bool) -> Entry:
         observation, ending, reader = job.observation, job.ending, job.reader
@@ -342,7 +351,3 @@ class Book:
 
 def _path(observation: Observation) -> str:
     return observation.sent_path or observation.path
-
-
-def _numbered(entry: Entry, row: int) -> Entry:
-    return evolve(entry, row=evolve(entry.row, id=row))

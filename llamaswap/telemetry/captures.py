@@ -17,6 +17,9 @@ import zstandard
 from attrs import define, field, frozen
 
 MIB = 1 << 20
+SMALL = 1024
+"""Bytes below which compression gains little and costs more than all the rest."""
+_MAGIC = zstandard.FRAME_HEADER
 NO_REQUEST_BODY = frozenset(
     {"/v1/audio/transcriptions", "/v1/audio/voices", "/v1/images/edits", "/sdapi/v1/img2img"}
 )
@@ -60,13 +63,17 @@ def pack(
     exchanged: Exchanged, frames: Sequence[bytes], compress: Callable[[bytes], bytes]
 ) -> Capture:
     """Compress what is to be kept."""
-    return Capture(compress(msgspec.msgpack.encode(exchanged)), tuple(frames))
+    head = msgspec.msgpack.encode(exchanged)
+    return Capture(head if len(head) < SMALL else compress(head), tuple(frames))
 
 
 def unpack(capture: Capture) -> Exchanged:
     """What was kept. Takes milliseconds per MiB."""
     decompressor = zstandard.ZstdDecompressor()
-    exchanged = msgspec.msgpack.decode(decompressor.decompress(capture.head), type=Exchanged)
+    head = capture.head
+    if head.startswith(_MAGIC):  # MessagePack of an `Exchanged` begins otherwise
+        head = decompressor.decompress(head)
+    exchanged = msgspec.msgpack.decode(head, type=Exchanged)
     if capture.frames:
         exchanged.resp_body = b"".join(map(decompressor.decompress, capture.frames))
     return exchanged

@@ -8,13 +8,14 @@ to `LIMIT`, beyond which nothing of it is looked at. Source: http-api §7.1, §7
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+import httptools
 import zstandard
 from attrs import define, field
 
-from llamaswap.telemetry.usage import UsageReader
+from llamaswap.telemetry.usage import MARKS, UsageReader
 
 LIMIT = 64 * 1024 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -131,63 +132,81 @@ def _decompressor(coding: str) -> _Decompressor:
             return _Plain()
 
 
-@define
 class _Unframer:
-    """Takes chunk framing off. What it is fed was checked before it was sent."""
+    """Takes chunk framing off."""
 
-    _left: int = 0
-    """Bytes of the present chunk still to come, its line end included."""
-    _line: bytes = b""
-    _over: bool = False
+    __slots__ = ("_over", "_parser", "_parts")
+
+    def __init__(self) -> None:
+        self._over = False
+        self._parts: list[bytes] = []
+        self._parser = httptools.HttpResponseParser(self)
+        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+
+    def on_body(self, data: bytes) -> None:
+        """Called by the parser."""
+        self._parts.append(data)
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._over = True
 
     def feed(self, data: bytes) -> bytes:
-        parts = []
-        at = 0
-        while at < len(data) and not self._over:
-            if self._left:
-                part = data[at : at + self._left]
-                at += len(part)
-                if self._left > 2:
-                    parts.append(part[: self._left - 2])
-                self._left -= len(part)
-                continue
-            end = data.find(b"\n", at)
-            if end < 0:
-                self._line += data[at:]
-                break
-            size = int((self._line + data[at:end]).split(b";")[0], 16)
-            self._line, at = b"", end + 1
-            self._over = size == 0  # trailers are nobody's business
-            self._left = size + 2
-        return b"".join(parts)
+        """The content in `data`. Raises Unreadable."""
+        if self._over:
+            return b""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as exc:
+            if not self._over:
+                raise Unreadable(f"bad chunk: {exc}") from exc
+        body = b"".join(self._parts)
+        self._parts.clear()
+        return body
 
 
 @define
 class EventLines:
-    """Cuts a stream of events into lines and hands on the data of each."""
+    """Finds the data of those events in a stream that hold any of some marks.
+
+    Most events are words and hold none: they are not even cut into lines.
+    """
 
     on_data: Callable[[bytes], None]
-    _rest: bytes = b""
+    marks: Sequence[bytes]
+    _rest: bytearray = field(factory=bytearray)
+    """A line that has not ended yet."""
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes; an unfinished line is kept for later."""
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
+        """Take the next bytes. Raises TooLarge for a line beyond all measure."""
+        end = data.rfind(b"\n") + 1
+        if end:
+            self._lines(bytes(self._rest) + data[:end])
+            self._rest = bytearray(data[end:])
+        else:
+            self._rest += data
         if len(self._rest) > LIMIT:
             raise TooLarge
-        for line in lines:
-            self._line(line)
 
     def end(self) -> None:
         """The stream is over, and with it its last line."""
-        self._line(self._rest)
-        self._rest = b""
+        self._lines(bytes(self._rest))
+        self._rest = bytearray()
+
+    def _lines(self, block: bytes) -> None:
+        at = 0
+        ahead = {mark: block.find(mark) for mark in self.marks}
+        while ahead := {mark: hit for mark, hit in ahead.items() if hit >= 0}:
+            hit = min(ahead.values())
+            stop = block.find(b"\n", hit)
+            stop = len(block) if stop < 0 else stop
+            self._line(block[block.rfind(b"\n", 0, hit) + 1 : stop])
+            at = stop
+            ahead = {m: h if h >= at else block.find(m, at) for m, h in ahead.items()}
 
     def _line(self, line: bytes) -> None:
         if line.startswith(b"data:"):
-            data = line[5:].strip()
-            if data and data != b"[DONE]":
-                self.on_data(data)
+            self.on_data(line[5:].strip())
 
 
 @define(eq=False)
@@ -218,7 +237,7 @@ class ResponseReader:
     def __attrs_post_init__(self) -> None:
         self._unframer = _Unframer() if self.framed else None
         self._decompressor = _decompressor(self.coding)
-        self._lines = EventLines(self.usage.event)
+        self._lines = EventLines(self.usage.event, MARKS)
 
     def feed(self, pieces: Iterable[bytes]) -> None:
         """Read what was sent; never raises."""

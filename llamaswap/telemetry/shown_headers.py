@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 REDACTED = "[REDACTED]"
 SECRET = frozenset(
@@ -33,5 +34,6 @@ def shown_headers(
     return shown
 
 
+@lru_cache(maxsize=512)
 def _title(key: bytes) -> str:
     return "-".join(part.capitalize() for part in key.decode("latin-1").split("-"))

@@ -81,10 +81,10 @@ COLUMNS = (
     "error_msg",
     "metadata_json",
 )
-_INSERT = (
-    f"INSERT INTO activity ({', '.join(COLUMNS[1:])}) "  # noqa: S608  # constants
-    f"VALUES ({', '.join('?' * (len(COLUMNS) - 1))})"
-)
+_INSERT = f"INSERT INTO activity ({', '.join(COLUMNS[1:])}) VALUES "  # noqa: S608  # constants
+_PLACES = f"({', '.join('?' * (len(COLUMNS) - 1))})"
+MOST_AT_ONCE = 1000 // len(COLUMNS)
+"""Rows in one statement; old builds of SQLite take 999 values."""
 _SEARCHED = ("model_id", "error_msg", "metadata_json")
 SORT_COLUMNS: Mapping[str, str] = {
     "id": "id",
@@ -218,9 +218,17 @@ class Store:
     def insert(self, rows: Iterable[ActivityRow]) -> list[int]:
         """Insert all rows or none; return their ids. Raises sqlite3.Error."""
         with self._transaction():
-            ids = [_number(self._db.execute(_INSERT, _values(row)).lastrowid) for row in rows]
+            ids = [row for lot in _lots(rows) for row in self._insert(lot)]
         self._since_pruning += len(ids)
         return ids
+
+    def _insert(self, rows: Sequence[ActivityRow]) -> Sequence[int]:
+        # one statement for all: each would give up the interpreter's lock and wait for it again
+        statement = _INSERT + ", ".join([_PLACES] * len(rows))
+        values = [value for row in rows for value in _values(row)]
+        last = self._db.execute(statement, values).lastrowid
+        assert last is not None  # it has just inserted something
+        return range(last - len(rows) + 1, last + 1)  # nobody else writes in between
 
     def prune(self, limit: int) -> None:
         """Keep the newest `limit` rows; <= 0: nothing is done. Ids go on. Raises sqlite3.Error."""
@@ -416,6 +424,7 @@ def _metadata(text: str) -> Mapping[str, str]:
         return {}
 
 
-def _number(row: int | None) -> int:
-    assert row is not None  # an INSERT has just made it
-    return row
+def _lots(rows: Iterable[ActivityRow]) -> Iterator[Sequence[ActivityRow]]:
+    waiting = list(rows)
+    for start in range(0, len(waiting), MOST_AT_ONCE):
+        yield waiting[start : start + MOST_AT_ONCE]

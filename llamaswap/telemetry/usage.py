@@ -65,8 +65,6 @@ class UsageReader:
 
     def event(self, data: bytes) -> None:
         """Look at the data of one server-sent event; whatever is no JSON object is passed over."""
-        if not any(mark in data for mark in MARKS):
-            return
         document = _parsed(data)
         if document is None:
             return
@@ -116,7 +114,7 @@ class UsageReader:
         """`/infill` may answer with an array: the last element has the timings."""
         try:
             elements = msgspec.json.decode(body, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
         document = _parsed(elements[-1]) if elements else None
         if document is not None:
