@@ -3,7 +3,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, root } from "../wire/api";
 import type { Activity, Model } from "../wire/types";
-import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, addPerf, want } from "../state/live";
+import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, addPerf, takeMemory, want } from "../state/live";
 import { load, messageOf } from "../state/actions";
 import { href, modelHref } from "../state/router";
 import { bytes, gib, relative, seconds, span, speed } from "../lib/format";
@@ -158,7 +158,7 @@ function Recent() {
             <tbody>
               {rows.map((row) => (
                 <tr key={row.id} class={row.resp_status_code >= 400 ? "failed" : ""}>
-                  <td class="muted" title={row.timestamp}>{relative(row.timestamp)}</td>
+                  <td class="muted nowrap" title={row.timestamp}>{relative(row.timestamp)}</td>
                   <td>{row.has_capture ? <a href={href(`captures/${row.id}`)}>{row.model}</a> : <a href={href(`activity?model=${encodeURIComponent(row.model)}`)}>{row.model}</a>}</td>
                   <td title={row.error_msg || undefined}><Status code={row.resp_status_code} /></td>
                   <td class="num">{speed(row.tokens.tokens_per_second)}</td><td class="num">{seconds(row.duration_ms)}</td>
@@ -180,6 +180,7 @@ function Memory() {
     api.performance(new Date(Date.now() - 900_000).toISOString()).then(
       (got) => {
         addPerf(got.sys_stats, got.gpu_stats);
+        takeMemory(got.models);
         reason.value = got.sys_stats.length ? "" : "the first sample has not been taken yet";
       },
       () => (reason.value = "performance monitoring is switched off (performance.disabled)"),

@@ -299,7 +299,7 @@ function Cell({ id, row, open }: { id: string; row: Activity; open: () => void }
   const unknown = "not reported by the server";
   switch (id) {
     case "time":
-      return <td class="muted" title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
+      return <td class="muted nowrap" title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
     case "model":
       return <td><a href={modelHref(row.model)}>{row.model}</a></td>;
     case "resp_status_code":

@@ -90,7 +90,7 @@ export function Ttl({ model }: { model: Model }) {
   const used = lastUsed.value.get(model.id) ?? 0;
   const expires = Math.max(model.ttl_expires ? Date.parse(model.ttl_expires) : 0, used ? used + model.ttl_s * 1000 : 0);
   if (!expires) return <span class="muted">{span(model.ttl_s)}</span>;
-  return <span class="num" title="until it is unloaded for want of requests">{span((expires - Date.now()) / 1000)} left</span>;
+  return <span class="num nowrap" title="until it is unloaded for want of requests">{span((expires - Date.now()) / 1000)} left</span>;
 }
 
 export function memoryText(model: Model): string {

@@ -245,6 +245,7 @@ export class Hub {
     for (const event of events) this.snapshot.add(event);
     this.setStatus("connected");
     this.tell(events, true);
+    this.reconsider(); // a tab may have asked for more while this stream was being opened
   }
 
   private lost(status: Connection): void {
