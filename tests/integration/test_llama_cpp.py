@@ -95,7 +95,7 @@ async def test_chat_completions_embeddings_and_a_swap(program: Program) -> None:
 
 async def test_rows_tell_what_the_server_reports(program: Program) -> None:
     def talk() -> None:
-        asked = [{"role": "user", "content": "hello"}]
+        asked: Any = [{"role": "user", "content": "hello"}]
         with client(program) as ai:
             for stream in (False, True):
                 answer = ai.chat.completions.create(
