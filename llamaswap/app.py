@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
+from llamaswap.collector import spare_what_stays
 from llamaswap.config.diff import compare
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.load import Loaded
@@ -184,6 +185,7 @@ class Program:
                 nursery.start_soon(_serve_control_plane, control_plane, control)
                 await nursery.start(serve, self._site, self._listeners, self.tls)
                 self._announce()
+                nursery.start_soon(spare_what_stays, name="garbage collector")
                 nursery.start_soon(self._service.keep_alive, name="watchdog of the service manager")
                 nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._hardware.run, name="hardware report")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from llamaswap.api.app import ControlPlane, Surroundings
 from llamaswap.api.decisions import decision_body
 from llamaswap.api.history import model_facts
 from llamaswap.api.model_status import model_status
+from llamaswap.config.schema import Model
 from llamaswap.errors import BadRequest
 from llamaswap.telemetry.bus import (
     ActivityStored,
@@ -266,12 +267,13 @@ class EventStream:
 
     def _models(self) -> Iterator[bytes]:
         around = self.around
-        status = model_status(around.config, around.models.states(), around.inflight.waiting())
-        for entry in status:
-            if not entry["peerID"]:
-                model = around.config.models[entry["id"]]
-                entry |= model_facts(model, around.models.facts(model.id), around.lifecycle)
+        status = model_status(
+            around.config, around.models.states(), around.inflight.waiting(), self._facts
+        )
         yield from self._frame("models", "modelStatus", status)
+
+    def _facts(self, model: Model) -> Mapping[str, Any]:
+        return model_facts(model, self.around.models.facts(model.id), self.around.lifecycle)
 
     def _profile(self) -> Iterator[bytes]:
         yield from self._frame("profile", "profileChanged", {"active": self.around.profile.name})

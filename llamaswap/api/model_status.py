@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from llamaswap.api.listings import capability_flags
-from llamaswap.config.schema import Config
+from llamaswap.config.schema import Config, Model
 from llamaswap.planning.events import ProcessState
 
 
 def model_status(
-    config: Config, states: Mapping[str, ProcessState], waiting: Mapping[str, int]
+    config: Config,
+    states: Mapping[str, ProcessState],
+    waiting: Mapping[str, int],
+    facts: Callable[[Model], Mapping[str, Any]] = lambda model: {},
 ) -> list[dict[str, Any]]:
     """Local models by id, unlisted ones too, then the peers' models by peer and name.
 
-    `waiting`: requests that wait, by model.
+    `waiting`: requests that wait, by model. `facts`: further keys of a model's entry.
     """
-    return [*_local(config, states, waiting), *_of_peers(config)]
+    local = _local(config, states, waiting)
+    told = [entry | dict(facts(config.models[entry["id"]])) for entry in local]
+    return [*told, *_of_peers(config)]
 
 
 def _local(

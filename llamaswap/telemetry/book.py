@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import trio
 import zstandard
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llamaswap.config.schema import Config
 from llamaswap.telemetry.activity import (
@@ -32,6 +32,8 @@ from llamaswap.telemetry.captures import (
     MIB,
     NO_REQUEST_BODY,
     NO_RESPONSE_BODY,
+    SMALL,
+    SMALL_IN_A_RUSH,
     Capture,
     Captures,
     Exchanged,
@@ -51,6 +53,8 @@ GATHER = 0.05
 """Seconds in which finished requests are gathered, to be stored in one transaction."""
 LOT = 256
 """Requests worked on at a time."""
+RUSH = 16
+"""Requests at a time that are a rush."""
 MOST_WAITING = 10_000
 """Finished requests that may wait for a slow database; what comes then has no row."""
 COMPLAIN_INTERVAL = 60.0
@@ -58,7 +62,7 @@ COMPRESSION_LEVEL = 3
 STREAM = "text/event-stream"
 
 
-@frozen
+@define
 class _Fold:
     """Body bytes to look at before the end."""
 
@@ -66,13 +70,14 @@ class _Fold:
     pieces: list[bytes]
 
 
-@frozen
+@define
 class _Finish:
     """An exchange to make a row of."""
 
     observation: Observation
     ending: Ending
-    reader: ResponseReader
+    reader: ResponseReader | None
+    """None: nothing of the body was looked at so far."""
     pieces: list[bytes]
     ended: float
 
@@ -177,10 +182,7 @@ class Book:
         if len(self._waiting) >= MOST_WAITING:
             self._complaints.add(1, "the database is too slow", time.monotonic())
             return
-        if reader is None:
-            reader = self._reader(observation)
-        pieces, observation.pieces = observation.pieces, []
-        self._add(_Finish(observation, ending, reader, pieces, time.time()))
+        self._add(_Finish(observation, ending, reader, observation.pieces, time.time()))
 
     # --- the worker -------------------------------------------------------------------------------
 
@@ -262,10 +264,13 @@ class Book:
     ) -> tuple[list[Entry], Exception | None]:
         """In the worker thread: read bodies, make rows, store them."""
         made: list[Entry] = []
+        # each compression gives up the interpreter's lock, and the event loop pays for that
+        least = SMALL_IN_A_RUSH if len(lot) > RUSH else SMALL
         for job in lot:
-            job.reader.feed(job.pieces)
-            if isinstance(job, _Finish):
-                made.append(self._entry(job, capture))
+            if isinstance(job, _Fold):
+                job.reader.feed(job.pieces)
+            else:
+                made.append(self._entry(job, least if capture else None))
         if not made:
             return made, None
         try:
@@ -277,8 +282,10 @@ class Book:
             entry.id = row
         return made, None
 
-    def _entry(self, job: _Finish, capture: bool) -> Entry:
-        observation, ending, reader = job.observation, job.ending, job.reader
+    def _entry(self, job: _Finish, least: int | None) -> Entry:
+        observation, ending = job.observation, job.ending
+        reader = job.reader or self._reader(observation)
+        reader.feed(job.pieces)
         reader.end(whole=ending.outcome is Outcome.COMPLETE)
         row = make_row(observation, ending, reader, job.ended)
         if reader.unreadable:
@@ -290,12 +297,14 @@ class Book:
             )
         granted = observation.granted_at
         waited = ending.duration if granted is None else granted - observation.began
-        kept = self._capture(job, row) if capture else None
+        kept = None if least is None else self._capture(job, reader, row, least)
         return Entry(row, waited, kept)
 
-    def _capture(self, job: _Finish, row: ActivityRow) -> Capture | None:
+    def _capture(
+        self, job: _Finish, reader: ResponseReader, row: ActivityRow, least: int
+    ) -> Capture | None:
         """What is kept of an exchange; None: nothing, by the rules."""
-        observation, reader = job.observation, job.reader
+        observation = job.observation
         good = is_success(row.resp_status_code) and job.ending.outcome is Outcome.COMPLETE
         if good and (reader.unreadable or not observation.size):
             return None
@@ -314,7 +323,8 @@ class Book:
             shown_headers(observation.response_fields, LEFT_OUT | {b"content-encoding"}),
             response,
         )
-        return pack(exchanged, reader.frames if wanted else (), self._compress)
+        frames = reader.frames if wanted else ()
+        return pack(exchanged, frames, self._compress, least=least)
 
     # --- what is worth keeping --------------------------------------------------------------------
 

@@ -18,7 +18,9 @@ from attrs import define, field, frozen
 
 MIB = 1 << 20
 SMALL = 1024
-"""Bytes below which compression gains little and costs more than all the rest."""
+"""Bytes below which compression gains little."""
+SMALL_IN_A_RUSH = 16 * 1024
+"""Bytes below which it is left out when requests come so fast that it would slow them down."""
 _MAGIC = zstandard.FRAME_HEADER
 NO_REQUEST_BODY = frozenset(
     {"/v1/audio/transcriptions", "/v1/audio/voices", "/v1/images/edits", "/sdapi/v1/img2img"}
@@ -60,11 +62,15 @@ class Capture:
 
 
 def pack(
-    exchanged: Exchanged, frames: Sequence[bytes], compress: Callable[[bytes], bytes]
+    exchanged: Exchanged,
+    frames: Sequence[bytes],
+    compress: Callable[[bytes], bytes],
+    *,
+    least: int = SMALL,
 ) -> Capture:
-    """Compress what is to be kept."""
+    """Compress what is to be kept, if it has at least `least` bytes."""
     head = msgspec.msgpack.encode(exchanged)
-    return Capture(head if len(head) < SMALL else compress(head), tuple(frames))
+    return Capture(head if len(head) < least else compress(head), tuple(frames))
 
 
 def unpack(capture: Capture) -> Exchanged:

@@ -92,3 +92,12 @@ def test_secrets_are_hidden_in_any_case(name: str) -> None:
 def test_headers_have_one_value_and_title_case_and_no_host() -> None:
     pairs = [(b"x-b", b"1"), (b"X-B", b"2"), (b"Host", b"h"), (b"content-TYPE", b"t\xff")]
     assert shown_headers(pairs) == {"X-B": "1", "Content-Type": "t\ufffd"}
+
+
+@pytest.mark.parametrize("size", [0, 10, 1023, 1024, 20_000])
+@pytest.mark.parametrize("least", [0, 1024, 16_384])
+def test_small_ones_may_be_kept_as_they_are(size: int, least: int) -> None:
+    exchanged = Exchanged("/p", {}, b"x" * size, {}, None)
+    packed = pack(exchanged, (), compress, least=least)
+    assert unpack(packed) == exchanged
+    assert (packed.size > size) is (size + 20 < least or size < 11)

@@ -30,6 +30,7 @@ from llamaswap.api.events import (
 )
 from llamaswap.config.schema import Config, Model, Peer, Profile
 from llamaswap.errors import BadRequest
+from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
 from llamaswap.telemetry.book import Book
@@ -42,9 +43,11 @@ from llamaswap.telemetry.bus import (
     ModelStateChanged,
 )
 from llamaswap.telemetry.decisions import Decisions
+from llamaswap.telemetry.lifecycle import Lifecycle, Transition
 from llamaswap.telemetry.logging_setup import logging_to
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.observation import Observation, Outcome
+from llamaswap.telemetry.sampler import PerformanceSampled
 
 CONFIG = Config(
     models={"m": Model(id="m"), "n": Model(id="n", unlisted=True)},
@@ -61,6 +64,9 @@ class Models:
 
     def states(self) -> dict[str, ProcessState]:
         return self.known
+
+    def facts(self, model: str) -> UpstreamFacts:
+        return UpstreamFacts(pid=7, port=5800) if model in self.known else UpstreamFacts()
 
 
 @define(eq=False)
@@ -139,9 +145,11 @@ def opened() -> Iterator[Scene]:
     models, decisions = Models(), Decisions()
     profile = ActiveProfile(CONFIG.profiles, bus)
     unused = cast(Any, None)
+    lifecycle = Lifecycle()
+    lifecycle.note(Transition(1_000_000_000.0, "m", "starting"), "stopped")
     around = Surroundings(
         models=cast(Any, models), current_config=lambda: CONFIG, hub=hub, live=unused,
-        decisions=decisions, profile=profile, monitor=unused, hardware=unused, lifecycle=unused,
+        decisions=decisions, profile=profile, monitor=unused, hardware=unused, lifecycle=lifecycle,
         counters=unused, bus=bus, inflight=book.inflight, book=book,
     )  # fmt: skip
     with ExitStack() as stack:
@@ -226,6 +234,8 @@ async def test_model_status_has_local_models_then_peers(scene: Scene) -> None:
     assert [entry["unlisted"] for entry in status] == [False, True, False, False]
     assert [entry["peerID"] for entry in status] == ["", "", "west", "west"]
     assert [entry.get("queued") for entry in status] == [0, 1, None, None]
+    assert [entry.get("pid") for entry in status] == [7, None, None, None]
+    assert status[0]["since"].startswith("2001-09-09T01:46:40")
     waiting.finish(Outcome.LEFT)
 
 
@@ -347,6 +357,7 @@ def decision(moment: float) -> DecisionMade:
         ("models", ModelStateChanged("m", "ready"), ["modelStatus"]),
         ("activity", ActivityStored(1), ["activity"]),
         ("decisions", decision(5), ["decision"]),
+        ("perf", PerformanceSampled(b'{"load_avg_1":1}'), ["perf"]),
     ],
 )
 async def test_topics_choose_what_is_sent(
