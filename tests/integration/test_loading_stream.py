@@ -439,7 +439,7 @@ async def test_errors_after_the_first_comment_read_well_for_anthropic_clients() 
         client = await here.client()
         await client.send(post(CHAT, "/v1/messages"))
         body = (await client.response()).body
-        event = body.partition(b": keep-alive\n\n")[2]
+        event = body.rpartition(b": keep-alive\n\n")[2]
         assert event.startswith(b"event: error\ndata: ")
         assert json.loads(event.partition(b"data: ")[2])["type"] == "error"
         assert b"[DONE]" not in body
