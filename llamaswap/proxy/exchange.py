@@ -212,7 +212,7 @@ class Exchange:
         carry = partial(self.carry, path=path, readable=readable)
         if asked.stream and self.head.method == "POST":
             model = self.site.config.models[to.model]
-            self.prelude = prelude_for(self, model, asked.name, path)
+            self.prelude = prelude_for(self, model, to.requested, path)
             if self.prelude is not None:
                 await self.prelude.lead(to.model, carry)
                 return
