@@ -131,6 +131,7 @@ class Exchange:
             if self.watch is not None:
                 await self._say_cancelled(self.watch)
                 self.watch.finish(outcome, error)
+            self.body = bytearray()  # an upload goes, whoever still holds this exchange
             self.site.end(self)
             self._report()
         return finished and self.keep_alive
