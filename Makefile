@@ -22,7 +22,7 @@ help:
 	@echo "make ui     build the web UI (make run does it when Node is there)"
 	@echo "make audit  look dependencies up in the database of known vulnerabilities"
 	@echo "make bench  measure the data plane beside a direct connection and Go's ReverseProxy"
-	@echo "make docs   write docs/api.md anew, after a change of the routes"
+	@echo "make docs   write docs/api.md and docs/configuration.md anew, after a change of routes or keys"
 
 run: $(VENV)/run.ready ui
 	$(call say,starting llamaswap; Ctrl-C stops it)
@@ -99,8 +99,9 @@ soak: $(VENV)/dev.ready
 	@$(BIN)/python -m tests.integration.soak --seconds $(or $(SOAK_SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 docs: $(VENV)/dev.ready
-	$(call say,writing docs/api.md from the table of routes)
+	$(call say,writing docs/api.md and docs/configuration.md)
 	@$(BIN)/python -m docs.api_reference > docs/api.md
+	@$(BIN)/python -m docs.config_reference > docs/configuration.md
 
 audit: $(VENV)/dev.ready
 	$(call say,known vulnerabilities of dependencies)

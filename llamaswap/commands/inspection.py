@@ -17,6 +17,8 @@ from llamaswap.nursery.command import find_program, start_argv
 
 FILE_FLAGS = frozenset(("-m", "--model", "-mm", "--mmproj", "-md", "--model-draft", "--lora"))
 """Flags of llama-server whose value is a file it reads."""
+FILE_ENDINGS = (".gguf", ".bin", ".safetensors")
+"""Other values may be names of models, as vLLM takes them."""
 GPU_NODES = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD*", "/dev/dxg")
 
 
@@ -75,7 +77,12 @@ def _files(model: Model) -> Iterator[Finding]:
     if not words or Path(words[0]).name in ("docker", "podman", "ssh"):
         return  # its paths are another machine's
     for flag, value in _flag_values(words):
-        if not Path(value).exists():
+        if value.startswith("~"):
+            text = f"{flag} {value}: no shell expands ~ here; write the whole path"
+            yield Finding(f"model {model.id}", "fail", text)
+        elif value.startswith(("/", ".")) or value.endswith(FILE_ENDINGS):
+            if Path(value).exists():
+                continue
             text = f"{flag} {value}: no such file (looked from {Path.cwd()})"
             yield Finding(f"model {model.id}", "fail", text)
 

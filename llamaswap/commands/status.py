@@ -40,7 +40,7 @@ def run(arguments: Sequence[str]) -> int:
         async with connected(given) as connection:
             if not given.on("watch"):
                 _print(given, await gather(connection))
-            elif given.on("json"):
+            elif given.on("json") or not sys.stdout.isatty():
                 while True:
                     _print(given, await gather(connection))
                     await trio.sleep(every)
@@ -57,13 +57,14 @@ def _print(given: Given, state: State) -> None:
         sys.stdout.flush()
     else:
         Console(highlight=False).print(shown(state))
+        sys.stdout.flush()
 
 
 async def _watch(look: object, every: float) -> None:
     """Redraw the tables; a server that is away for a while comes back by itself."""
     assert callable(look)
     view: Group | Text = Group(shown(await look()))
-    with Live(view, auto_refresh=False, screen=sys.stdout.isatty()) as live:
+    with Live(view, auto_refresh=False, screen=True) as live:
         while True:
             try:
                 live.update(shown(await look()), refresh=True)

@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "config-schema": "print the JSON schema of the configuration, for editors",
     "simulate": "what another scheduler or layout would have given, from a trace",
     "bench": "send chat requests, report rate and latency",
+    "monitor": "what can be measured of this machine and its GPUs (-stream)",
     "fake-model": "a server that pretends to be a model",
     "completion": "completion script for bash, zsh or fish",
     "completion-models": "names of models, for the completion scripts",

@@ -18,6 +18,8 @@ from llamaswap.config.schema import Config, Group, Model
 from llamaswap.config.settings import DEFAULT_UNLOAD_TIMEOUT
 
 HIDDEN = "***"
+SHORTEST = 6
+"""Characters a key must have to be looked for in other texts: a shorter one would hit words."""
 _SECRET_PARTS = frozenset(
     (
         "apikey", "auth", "authorization", "credential", "credentials", "key", "keys", "pass",
@@ -29,6 +31,8 @@ _SECRET_FLAG = re.compile(
     re.IGNORECASE,
 )
 _FILE_FLAG = re.compile(r"--?[\w-]*file[\w-]*", re.IGNORECASE)
+_VARIABLE = re.compile(r"""\b([A-Za-z_][A-Za-z0-9_]*)=("[^"]*"|'[^']*'|[^\s"']+)""")
+_CREDENTIALS = re.compile(r"(\b(?:Bearer|Basic)\s+)[^\s\"']+", re.IGNORECASE)
 _PASSWORD_IN_URL = re.compile(r"(//[^/@\s:]*:)[^/@\s]+(@)")
 
 
@@ -52,32 +56,86 @@ def printable(config: Config) -> str:
 
 
 def hide_secrets(document: dict[str, Any]) -> dict[str, Any]:
-    """`document` (as of `as_document`) with every value hidden that looks like a secret."""
+    """`document` (as of `as_document`) with every value hidden that is, or looks like, a secret.
+
+    Secrets are the keys of clients and peers wherever they stand; what looks like one: values of
+    variables, flags, headers and parameters with such a name, passwords in URLs.
+    """
+    known = [*document["apiKeys"], *(peer["apiKey"] for peer in document["peers"].values())]
+    secrets = sorted({key for key in known if len(key) >= SHORTEST}, key=len, reverse=True)
     models = {name: _hidden_in_model(model) for name, model in document["models"].items()}
-    peers = {
-        name: peer
-        | {"apiKey": peer["apiKey"] and HIDDEN, "proxy": _without_password(peer["proxy"])}
-        for name, peer in document["peers"].items()
-    }
+    peers = {name: _hidden_in_peer(peer) for name, peer in document["peers"].items()}
     keys = [HIDDEN for _key in document["apiKeys"]]
-    return document | {"models": models, "peers": peers, "apiKeys": keys}
+    hidden: dict[str, Any] = _replaced(document | {"models": models, "peers": peers}, secrets)
+    return hidden | {"apiKeys": keys}
 
 
 def _hidden_in_model(model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **model,
-        "cmd": _without_secret_flags(model["cmd"]),
-        "cmdStop": _without_secret_flags(model["cmdStop"]),
+        "cmd": _without_secret_words(model["cmd"]),
+        "cmdStop": _without_secret_words(model["cmdStop"]),
         "proxy": _without_password(model["proxy"]),
         "env": [_without_secret_value(entry) for entry in model["env"]],
+        "filters": _without_secret_entries(model["filters"]),
+        "metadata": _without_secret_entries(model["metadata"]),
     }
 
 
-def _without_secret_flags(command: str) -> str:
-    def hide(match: re.Match[str]) -> str:
+def _hidden_in_peer(peer: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **peer,
+        "apiKey": peer["apiKey"] and HIDDEN,
+        "proxy": _without_password(peer["proxy"]),
+        "filters": _without_secret_entries(peer["filters"]),
+    }
+
+
+def _replaced(value: Any, secrets: list[str]) -> Any:
+    """`value` with each of `secrets` hidden in all its texts; keys stay."""
+    match value:
+        case str():
+            for secret in secrets:
+                value = value.replace(secret, HIDDEN)
+            return value
+        case dict():
+            return {key: _replaced(entry, secrets) for key, entry in value.items()}
+        case list():
+            return [_replaced(item, secrets) for item in value]
+        case _:
+            return value
+
+
+def _without_secret_entries(value: Any) -> Any:
+    match value:
+        case dict():
+            return {
+                key: HIDDEN
+                if isinstance(entry, str) and entry and _names_a_secret(key)
+                else _without_secret_entries(entry)
+                for key, entry in value.items()
+            }
+        case list():
+            return [_without_secret_entries(item) for item in value]
+        case _:
+            return value
+
+
+def _names_a_secret(name: str) -> bool:
+    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower()
+    return not _SECRET_PARTS.isdisjoint(re.split(r"[^a-z]+", words))
+
+
+def _without_secret_words(command: str) -> str:
+    def hide_flag(match: re.Match[str]) -> str:
         return match[0] if _FILE_FLAG.match(match[0]) else f"{match[1]}{HIDDEN}"
 
-    return _SECRET_FLAG.sub(hide, command)
+    def hide_variable(match: re.Match[str]) -> str:
+        return f"{match[1]}={HIDDEN}" if _names_a_secret(match[1]) else match[0]
+
+    command = _SECRET_FLAG.sub(hide_flag, command)
+    command = _VARIABLE.sub(hide_variable, command)
+    return _without_password(_CREDENTIALS.sub(rf"\1{HIDDEN}", command))
 
 
 def _without_password(url: str) -> str:
@@ -86,8 +144,9 @@ def _without_password(url: str) -> str:
 
 def _without_secret_value(entry: str) -> str:
     name, equals, value = entry.partition("=")
-    secret = value and not _SECRET_PARTS.isdisjoint(re.split(r"[^a-z]+", name.lower()))
-    return f"{name}{equals}{HIDDEN}" if secret else _without_password(entry)
+    return (
+        f"{name}{equals}{HIDDEN}" if value and _names_a_secret(name) else _without_password(entry)
+    )
 
 
 def _without_unchosen(document: dict[str, Any], config: Config) -> dict[str, Any]:

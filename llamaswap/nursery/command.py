@@ -10,6 +10,7 @@ from pathlib import Path
 from llamaswap.config.argv import split_command
 from llamaswap.config.schema import Model
 from llamaswap.errors import UpstreamNotSpawned
+from llamaswap.nursery.masking import shown_command
 from llamaswap.nursery.process_group import MARK_VARIABLE, Mark
 
 
@@ -56,7 +57,8 @@ def find_program(argv: Sequence[str]) -> str:
         if found is not None:
             return found
         reason = "executable file not found in $PATH"
-    raise UpstreamNotSpawned(f"failed to start command '{' '.join(argv)}': {word}: {reason}")
+    shown = shown_command(argv)
+    raise UpstreamNotSpawned(f"failed to start command '{shown}': {word}: {reason}")
 
 
 def environment(model: Model, mark: Mark) -> Mapping[str, str]:

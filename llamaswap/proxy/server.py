@@ -226,6 +226,7 @@ async def _connection(
 
 async def _requests(site: Site, wire: Wire, scope: trio.CancelScope) -> None:
     buffer = bytearray()
+    answerer = site.answerer or Exchange
     while True:
         try:
             head = await _read_head(site, wire, buffer)
@@ -237,7 +238,7 @@ async def _requests(site: Site, wire: Wire, scope: trio.CancelScope) -> None:
         except ProtocolViolation as exc:
             await _refuse(wire, exc)
             return
-        exchange = Exchange(site, wire, head, body, scope)
+        exchange = answerer(site, wire, head, body, scope)
         del body  # an upload must not stay in memory while the connection idles
         if not await exchange.run() or site.draining:
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 from attrs import define, field
@@ -53,6 +53,8 @@ class Site:
     ongoing: set[Ongoing] = field(factory=set)
     idle: set[Wire] = field(factory=set)
     """Client connections between two requests."""
+    answerer: Callable[..., Any] | None = None
+    """What answers a request; None: an `Exchange`, by route and model."""
     draining: bool = False
     _nobody: trio.Event | None = None
 

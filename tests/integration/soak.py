@@ -42,6 +42,7 @@ EXPECTED = frozenset((200, 404, 429, 499, 500, 502, 503))
 """Statuses a client may see in this life. 500, 502 and 503: its model was killed or stopped."""
 RECORD = re.compile(r'Request \S+ "[A-Z]+ [^"]*" (\d+) \d+ "soak-(\w+-\d+)" ')
 RSS_SLACK = 0.02
+IDLE_CONTROL = "hypercorn.trio.tcp_server.TCPServer._idle_timeout"
 CLOSING = "of these CLOSE_WAIT"
 LOG_TAIL = 20_000
 
@@ -59,6 +60,8 @@ class Vitals:
     """By what they are."""
     rss: int
     children: int
+    objects: int
+    """That the garbage collector watches."""
 
 
 @define(eq=False)
@@ -359,9 +362,16 @@ class Soak:
             while not path.exists():
                 await trio.sleep(0.02)
         told = json.loads(path.read_text())
+        tasks, descriptors = Counter(told["tasks"]), Counter(_descriptors(process.pid))
+        # idle connections to the control plane are kept for 30 s on purpose: a task that waits
+        # and the task of the connection, a socket at either end
+        idle = tasks.pop(IDLE_CONTROL, 0)
+        tasks["trio._highlevel_serve_listeners._run_handler"] -= idle
+        descriptors["socket"] -= 2 * idle
         return Vitals(
-            tasks=told["tasks"],
-            descriptors=_descriptors(process.pid),
+            tasks=dict(+tasks),
+            descriptors=dict(+descriptors),
+            objects=told["objects"],
             rss=process.memory_info().rss,
             children=len(self.models()),
         )
@@ -411,7 +421,8 @@ class Soak:
         ]
         figures = (
             f"{sum(self.outcomes.values())} requests ({told}); {', '.join(counts)}, memory "
-            f"{baseline.rss / 2**20:.1f} → {now.rss / 2**20:.1f} MiB, {self.version} reloads"
+            f"{baseline.rss / 2**20:.1f} → {now.rss / 2**20:.1f} MiB, objects "
+            f"{baseline.objects} → {now.objects}, {self.version} reloads"
         )
         if self.problems:
             again = (

@@ -145,9 +145,12 @@ async def test_logs_follow_until_interrupted(program: Program) -> None:
     await process.stderr.aclose()
 
 
-async def test_status_watches_until_interrupted(program: Program) -> None:
+@pytest.mark.parametrize(("flags", "ready"), [((), b" ready "), (("-json",), b'"state":"ready"')])
+async def test_status_watches_until_interrupted(
+    program: Program, flags: tuple[str, ...], ready: bytes
+) -> None:
     process = await trio.lowlevel.open_process(
-        command("status", "-watch", "-json", "-every", "100ms"), stdout=subprocess.PIPE
+        command("status", "-watch", *flags, "-every", "100ms"), stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     seen = bytearray()
@@ -160,7 +163,7 @@ async def test_status_watches_until_interrupted(program: Program) -> None:
         nursery.start_soon(read, process.stdout)
         await settled(lambda: seen.count(b"\n") >= 2)
         assert (await program.chat("m")).status_code == 200
-        await settled(lambda: b'"state":"ready"' in seen)
+        await settled(lambda: ready in seen)
         process.send_signal(signal.SIGINT)
         with trio.fail_after(20):
             assert await process.wait() == 130
@@ -191,6 +194,8 @@ async def test_check_finds_what_would_not_run(
         f"  nofile: {{cmd: '{sys.executable} -m {missing}'}}\n".replace(
             "nofile: {cmd:", "nofile: {proxy: 'http://127.0.0.1:9', cmd:"
         )
+        + f"  names: {{proxy: 'http://127.0.0.1:9', cmd: '{sys.executable} --model Qwen/Q'}}\n"
+        + f"  tilde: {{proxy: 'http://127.0.0.1:9', cmd: '{sys.executable} -m ~/x.gguf'}}\n"
         + "  noprogram: {cmd: 'no-such-program-here --port ${PORT}'}\n",
     )
     path.chmod(0o666)
@@ -201,6 +206,8 @@ async def test_check_finds_what_would_not_run(
     assert ("model good", "ok") in found
     assert str(missing) in found["model nofile", "fail"]
     assert "no-such-program-here" in found["model noprogram", "fail"]
+    assert ("model names", "fail") not in found
+    assert "expands ~" in found["model tilde", "fail"]
     assert "chmod go-w" in found["configuration", "warn"]
     assert ("ports", "ok") in found
     assert "no model runs" in found[f"instance {program.url}", "ok"]
@@ -315,6 +322,27 @@ def test_models_dir_goes_with_no_other_source(
 ) -> None:
     assert main(["-models-dir", str(tmp_path), flag]) == 1
     assert "-models-dir" in capsys.readouterr().err
+
+
+async def test_monitor_measures_this_machine(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(
+        "#!/bin/sh\nwhile true; do\n"
+        "echo '0, NVIDIA L40S, GPU-1, 54, 37, 12288, 46068, [N/A], 181.42'\nsleep 1; done\n"
+    )
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert await call("monitor", "-json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["system"]["mem_total_mb"] > 0
+    assert [gpu["name"] for gpu in told["gpus"]] == ["NVIDIA L40S"]
+    assert len(told["gpu_sources"]) == 1
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    assert await call("monitor") == 0
+    shown = capsys.readouterr().out
+    assert "memory, MiB" in shown
 
 
 def complete_in_bash(script: str, *words: str) -> list[str]:

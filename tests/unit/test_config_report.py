@@ -69,6 +69,44 @@ def test_no_secret_is_shown(secret: str, tmp_path: Path) -> None:
     assert secret not in summary(loaded)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cmd: 'docker run -e HF_TOKEN=hush-hush -p ${PORT}:80 image'",
+        """cmd: 'serve ${PORT} -H "Authorization: Bearer hush-hush"'""",
+        "cmd: 'serve ${PORT} --hf-token hush-hush'",
+        "cmd: 'serve ${PORT} --api-key=hush-hush'",
+        "cmd: 'serve ${PORT} --url https://me:hush-hush@host/x'",
+        "cmd: 'serve ${PORT}'\n    filters: {setParams: {api_key: hush-hush}}",
+        "cmd: 'serve ${PORT}'\n    filters: {setParamsByID: {x: {auth: {accessToken: hush-hush}}}}",
+        "cmd: 'serve ${PORT}'\n    metadata: {list: [{password: hush-hush}]}",
+        "cmd: 'serve ${PORT}'\n    env: [MY_SECRET=hush-hush]",
+        # the client's own key, wherever it was written again
+        "cmd: 'serve ${PORT} --weird sk-shared'",
+        "cmd: 'serve ${PORT}'\n    description: ask with sk-shared",
+    ],
+)
+def test_secrets_are_hidden_wherever_they_stand(text: str, tmp_path: Path) -> None:
+    whole = f"apiKeys: [sk-shared]\nmodels:\n  m:\n    {text}\n"
+    shown = printable(load(whole, tmp_path).config)
+    assert "hush-hush" not in shown
+    assert "sk-shared" not in shown
+    assert "***" in shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "serve 5800 --ctx-size=4096 -m /models/key-model.gguf",
+        "serve --api-key-file /run/secrets/key --tokenizer x --max-tokens 5",
+        "docker run -e CUDA_VISIBLE_DEVICES=0 --name a=b image",
+    ],
+)
+def test_commands_without_secrets_are_shown_whole(text: str, tmp_path: Path) -> None:
+    config = load(f"models: {{m: {{cmd: '{text}', proxy: 'http://h:1'}}}}", tmp_path).config
+    assert text in printable(config)
+
+
 def test_values_that_only_sound_secret_are_shown(tmp_path: Path) -> None:
     text = printable(load(FULL, tmp_path).config)
     assert "TOKENIZERS_PARALLELISM=false" in text

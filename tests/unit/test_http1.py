@@ -217,7 +217,8 @@ RESPONSES: dict[str, tuple[bytes, int, bytes]] = {
         b"",
     ),
     "switched": (
-        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x02hi",
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"\r\n\x81\x02hi",
         101,
         b"\x81\x02hi",
     ),

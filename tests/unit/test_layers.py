@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "llamaswap"
 LAYERS = {
+    "collector": 0,
     "errors": 0,
     "error_envelope": 0,
     "http_client": 0,
@@ -27,6 +28,9 @@ LAYERS = {
     "reload": 5,
     "preload": 5,
     "commands": 5,
+    "forwarding": 5,
+    "vllm_wrapper": 5,
+    "wol_proxy": 5,
     "flags": 5,
     "cli": 5,
     "__main__": 5,
