@@ -56,7 +56,10 @@ def find_program(argv: Sequence[str]) -> str:
         if found is not None:
             return found
         reason = "executable file not found in $PATH"
-    raise UpstreamNotSpawned(f"failed to start command '{' '.join(argv)}': {word}: {reason}")
+    from llamaswap.config.report import without_secret_words  # only a failure needs it
+
+    shown = without_secret_words(" ".join(argv))
+    raise UpstreamNotSpawned(f"failed to start command '{shown}': {word}: {reason}")
 
 
 def environment(model: Model, mark: Mark) -> Mapping[str, str]:
