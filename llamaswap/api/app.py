@@ -132,6 +132,7 @@ def create_app(
     app.config["RESPONSE_TIMEOUT"] = None
     app.config["BODY_TIMEOUT"] = None
     app.config["MAX_CONTENT_LENGTH"] = None
+    app.url_map.merge_slashes = False  # a model's name may hold two, or begin with one
     around = Surroundings(
         models,
         config,

@@ -44,6 +44,8 @@ def add_routes(app: ControlPlane, around: Surroundings) -> None:
     app.add_url_rule("/logs/stream", "logs-stream", stream)
     app.add_url_rule("/logs/stream/", "logs-stream-slash", stream)
     app.add_url_rule("/logs/stream/<path:selector>", "logs-stream-of", stream)
+    # a selector that begins with an encoded slash; the converter takes none
+    app.add_url_rule("/logs/stream//<path:selector>", "logs-stream-of-slash", stream)
 
 
 def find_source(around: Surroundings, selector: str) -> LogSource:
@@ -60,6 +62,8 @@ def find_source(around: Surroundings, selector: str) -> LogSource:
         model = around.config.real_id("/".join(segments[:count]))
         if model is not None:
             return around.hub.model(model).source
+    if wish == "all":  # after the models: one may be called that
+        return around.hub.all
     raise BadRequest("invalid logger. Use 'proxy', 'upstream' or a model's ID")
 
 

@@ -15,6 +15,7 @@ from attrs import define, field
 from llamaswap.config.schema import Model
 from llamaswap.errors import UpstreamNotSpawned
 from llamaswap.nursery.command import stop_argv
+from llamaswap.nursery.masking import shown_command
 from llamaswap.nursery.open_files import ORIGINAL, give_back_open_files
 from llamaswap.nursery.process_group import (
     Mark,
@@ -69,7 +70,9 @@ async def spawn(
                 start_new_session=True,  # a Ctrl-C at the terminal is not for it
             )
         except (OSError, ValueError) as exc:  # ValueError: a NUL in argv
-            raise UpstreamNotSpawned(f"failed to start command '{' '.join(argv)}': {exc}") from exc
+            raise UpstreamNotSpawned(
+                f"failed to start command '{shown_command(argv)}': {exc}"
+            ) from exc
     give_back_open_files(process.pid, ORIGINAL)
     child = Child(model, process, tuple(argv), env, mark, log)
     nursery.start_soon(child.drain, name=f"output of {model.id}")
@@ -104,7 +107,7 @@ class Child:
             with self.drain_scope:
                 async for data in self.process.stdout:
                     self.log.write(bytes(data))
-                    self.tail = (self.tail + data)[-TAIL_SIZE:]
+                    self.tail = (self.tail + data[-TAIL_SIZE:])[-TAIL_SIZE:]
         finally:
             self.drained.set()
             with trio.CancelScope(shield=True):  # closing a pipe end does not wait
@@ -136,7 +139,12 @@ class Child:
         try:
             argv = stop_argv(self.model, self.pid)
         except UpstreamNotSpawned as exc:
-            logger.error("<%s> cmdStop: %s; sending SIGTERM instead", self.model.id, exc)  # noqa: TRY400  # ours, expected
+            logger.error(  # noqa: TRY400  # ours, expected
+                "<%s> cmdStop: %s; sending SIGTERM instead",
+                self.model.id,
+                exc,
+                extra={"model_log": self.model.id},
+            )
             argv = []
         if not argv:
             signal_group(self.pid, signal.SIGTERM)
@@ -170,7 +178,12 @@ class Child:
                 start_new_session=True,
             )
         except (OSError, ValueError) as exc:
-            logger.error("<%s> cmdStop: %s; sending SIGTERM instead", self.model.id, exc)  # noqa: TRY400  # expected
+            logger.error(  # noqa: TRY400  # expected
+                "<%s> cmdStop: %s; sending SIGTERM instead",
+                self.model.id,
+                exc,
+                extra={"model_log": self.model.id},
+            )
             signal_group(self.pid, signal.SIGTERM)
             return False
         assert process.stdout is not None
@@ -192,7 +205,8 @@ class Child:
                 "<%s> cmdStop failed (%s): %s; sending SIGTERM instead",
                 self.model.id,
                 exit_text(code),
-                " ".join(argv),
+                shown_command(argv),
+                extra={"model_log": self.model.id},
             )
             signal_group(self.pid, signal.SIGTERM)
         return code == 0

@@ -10,6 +10,7 @@ from pathlib import Path
 from llamaswap.config.argv import split_command
 from llamaswap.config.schema import Model
 from llamaswap.errors import UpstreamNotSpawned
+from llamaswap.nursery.masking import shown_command
 from llamaswap.nursery.process_group import MARK_VARIABLE, Mark
 
 
@@ -56,9 +57,7 @@ def find_program(argv: Sequence[str]) -> str:
         if found is not None:
             return found
         reason = "executable file not found in $PATH"
-    from llamaswap.config.report import without_secret_words  # only a failure needs it
-
-    shown = without_secret_words(" ".join(argv))
+    shown = shown_command(argv)
     raise UpstreamNotSpawned(f"failed to start command '{shown}': {word}: {reason}")
 
 

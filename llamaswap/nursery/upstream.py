@@ -32,6 +32,7 @@ from llamaswap.nursery.command import environment, start_argv
 from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease
+from llamaswap.nursery.masking import shown_command
 from llamaswap.nursery.process_group import Mark
 from llamaswap.planning.events import ProcessState, StopReason
 
@@ -251,7 +252,10 @@ class Upstream:
             return
         self.guardian.watch(child.pid)
         self.pid = child.pid
-        logger.debug("<%s> process %d: %s", model.id, child.pid, child.argv[0])
+        names = ", ".join(entry.partition("=")[0] for entry in model.env) or "nothing"
+        logger.debug(
+            "<%s> process %d: %s (env: %s)", model.id, child.pid, shown_command(child.argv), names
+        )
         failure: UpstreamError | None = None
         try:
             failure = await self._serve(run, child)
@@ -297,11 +301,15 @@ class Upstream:
                 self.request_stop(UNHEALTHY_GRACE, StopReason.ABORT)
             elif run.stop_reason is None:  # cancelled from outside: there is no time left
                 self.request_stop(0.0, StopReason.SHUTDOWN)
+            self._say_stopping(run, child)
             with trio.CancelScope(deadline=run.stop_by) as run.grace_scope:
                 keep = await child.stop_politely()
         elif run.stop_reason is None and await child.has_company():
             self._enter(S.STOPPING)  # what it left behind still takes memory
         stuck = await child.end(keep_rest=keep)
+        logger.debug(
+            "<%s> process %d: %s", model.id, child.pid, child.describe_exit(), extra=self._own_log()
+        )
         if stuck:
             await self._stay_stuck(run, child, stuck)
         self.guardian.forget(child.pid)
@@ -311,13 +319,28 @@ class Upstream:
             failure = self._explain_exit(run, child)
         self._finish(run, failure or StartAborted(f"<{model.id}> aborted: stopped while starting"))
 
+    def _say_stopping(self, run: Run, child: Child) -> None:
+        logger.debug(
+            "<%s> stopping process %d (%s), with %s: %.1f s until SIGKILL",
+            self.model.id,
+            child.pid,
+            run.stop_reason.value if run.stop_reason is not None else "exit",
+            "cmdStop" if self.model.cmd_stop.strip() else "SIGTERM",
+            max(0.0, run.stop_by - trio.current_time()),
+            extra=self._own_log(),
+        )
+
+    def _own_log(self) -> dict[str, str]:
+        """Where records about stopping go: to what the model itself prints."""
+        return {"model_log": self.model.id}
+
     async def _stay_stuck(self, run: Run, child: Child, stuck: list[int]) -> None:
         """Rule U: alive after SIGKILL, so its memory is taken and the state stays `stopping`."""
         error = UpstreamUnkillable(
             f"<{self.model.id}> processes {', '.join(map(str, stuck))} are still alive after "
             "SIGKILL (stuck in a driver?); the model counts as loaded until they are gone"
         )
-        logger.error("%s", error)
+        logger.error("%s", error, extra=self._own_log())
         run.stuck = error
         run.settle(error)
         run.over.set()

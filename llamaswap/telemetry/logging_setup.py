@@ -1,7 +1,8 @@
 """Sends the program's own log records to the hub. Level and time format change live.
 
 Every module logs to its own logger as usual. A record that belongs to one model's log instead of
-the proxy's says so: `logger.info("…", extra={"model_log": model_id})`.
+the proxy's says so: `logger.info("…", extra={"model_log": model_id})`. Warnings and errors go to
+both: a model's log is freed when it stops, and stdout most often does not show it.
 Source: telemetry §1.4, §1.5.
 """
 
@@ -63,19 +64,19 @@ class HubHandler(logging.Handler):
             write = partial(self._write, self.format(record).encode(errors="backslashreplace"))
             model = getattr(record, "model_log", None)
             if trio.lowlevel.in_trio_run():
-                write(model)
+                write(model, record.levelno)
             else:
-                self._loop.run_sync_soon(write, model)
+                self._loop.run_sync_soon(write, model, record.levelno)
         except trio.RunFinishedError:
             pass  # a thread that outlived the loop has nobody left to tell
         except Exception:  # noqa: BLE001  # a log call must never break its caller
             self.handleError(record)
 
-    def _write(self, line: bytes, model: str | None) -> None:
-        if model is None:
-            self.hub.write_proxy(line)
-        else:
+    def _write(self, line: bytes, model: str | None, level: int) -> None:
+        if model is not None:
             self.hub.model(model).write(line)
+        if model is None or level >= logging.WARNING:
+            self.hub.write_proxy(line)
 
 
 class LogSettings:

@@ -172,6 +172,8 @@ class LogHub:
     proxy: LogSource = field(factory=lambda: LogSource("proxy"), init=False)
     upstream: LogSource = field(factory=lambda: LogSource("upstream"), init=False)
     combined: LogSource = field(factory=lambda: LogSource("combined"), init=False)
+    all: LogSource = field(factory=lambda: LogSource("all"), init=False)
+    """The program and every model, whatever stdout shows. Ours."""
     _models: dict[str, ModelLog] = field(factory=dict, init=False, repr=False)
     _over: bool = field(default=False, init=False)
     _ended: trio.Event = field(factory=trio.Event, init=False, repr=False)
@@ -184,12 +186,14 @@ class LogHub:
     def write_proxy(self, data: bytes | memoryview) -> None:
         """Append one formatted record of the program itself."""
         self.proxy.write(data)
+        self.all.write(data)
         if self.mode in ("proxy", "both"):
             self.combined.write(data)
 
     def write_upstream(self, data: bytes | memoryview) -> None:
         """Append what some upstream printed; `ModelLog.write` calls it."""
         self.upstream.write(data)
+        self.all.write(data)
         if self.mode in ("upstream", "both"):
             self.combined.write(data)
 
@@ -202,10 +206,12 @@ class LogHub:
                 log.source.end()
         return log
 
+    def _shared(self) -> Sequence[LogSource]:
+        return self.proxy, self.upstream, self.combined, self.all
+
     def sources(self) -> Sequence[LogSource]:
         """Every source there is now."""
-        shared = (self.proxy, self.upstream, self.combined)
-        return (*shared, *(log.source for log in self._models.values()))
+        return (*self._shared(), *(log.source for log in self._models.values()))
 
     def keep_models(self, models: Iterable[str]) -> None:
         """After a reload: end the feeds of all other models and forget their history."""
@@ -220,7 +226,7 @@ class LogHub:
         self._over = True
         if last:
             self._ended.set()
-        for source in (self.proxy, self.upstream, self.combined):
+        for source in self._shared():
             source.end(last=last)
         for log in self._models.values():
             log.source.end(last=last)

@@ -155,8 +155,15 @@ async def test_level_and_time_format_change_live(hub: LogHub) -> None:
 
 async def test_a_record_for_a_models_log_goes_there_instead(hub: LogHub) -> None:
     with logging_to(hub):
-        logger.error("stop command failed", extra={"model_log": "m"})
+        logger.info("stopping", extra={"model_log": "m"})
     assert hub.proxy.history() == b""
+    assert hub.model("m").source.history() == b"[INFO] stopping\n"
+
+
+async def test_what_went_wrong_with_a_model_reaches_the_proxys_log_too(hub: LogHub) -> None:
+    with logging_to(hub):
+        logger.error("stop command failed", extra={"model_log": "m"})
+    assert hub.proxy.history() == b"[ERROR] stop command failed\n"
     assert hub.model("m").source.history() == b"[ERROR] stop command failed\n"
 
 

@@ -178,6 +178,13 @@ def test_the_mode_decides_what_is_combined_and_nothing_else(
     assert hub.upstream.history() == hub.model("m").source.history() == b"u\n"
 
 
+def test_everything_is_in_all_whatever_the_mode() -> None:
+    hub = LogHub("none")
+    hub.write_proxy(b"p\n")
+    hub.model("m").write(b"u\n")
+    assert hub.all.history() == b"p\nu\n"
+
+
 def test_the_mode_may_change_live() -> None:
     hub = LogHub()
     hub.mode = "upstream"
