@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llamaswap.errors import LlamaswapError
 
@@ -37,9 +37,9 @@ class Outcome(Enum):
     """By an operator."""
 
 
-@frozen
+@define
 class Ending:
-    """The last thing an exchange tells."""
+    """The last thing an exchange tells. Not frozen: that would double what it costs."""
 
     outcome: Outcome
     status: int
@@ -153,6 +153,8 @@ class Observation:
             outcome = Outcome.CANCELLED
         duration = time.monotonic() - self.began
         self.observer.finished(self, Ending(outcome, self.status, duration, error))
+        if not self.keep:
+            self.request_body = b""  # nobody will look at it, and it may be an upload
 
     def cancel(self) -> None:
         """End it on an operator's behalf: with status 499, or by cutting what has begun."""
