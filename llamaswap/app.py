@@ -30,11 +30,13 @@ from llamaswap.config.live import LiveConfig
 from llamaswap.config.load import Loaded
 from llamaswap.config.schema import Config
 from llamaswap.config.watch import INTERVAL, Signature, Watched, watch
+from llamaswap.nursery.expectations import expectations
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.nursery.supervisor import Supervisor
+from llamaswap.planning.costs import Costs
 from llamaswap.planning.events import Decision, DecisionKind, ProcessState
 from llamaswap.preload import Preloader
 from llamaswap.proxy.server import open_listeners, serve, stop_accepting
@@ -43,6 +45,7 @@ from llamaswap.reload import Load, Reloader
 from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
+from llamaswap.telemetry.cost_file import cost_path, keep_costs, read_costs
 from llamaswap.telemetry.counters import Counters, CountingObserver, offered_by_peer
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
@@ -131,8 +134,11 @@ class Program:
 
     async def _serve(self, guardian: Guardian, control_socket: str, control: socket.socket) -> None:
         await sweep_orphans()
+        costs = Costs(await expectations(self.config))
+        if (path := self._cost_path()) is not None:
+            costs.restore(await read_costs(path))
         self._supervisor = Supervisor(
-            self.config, self._hub, guardian, self._state_changed, self._decided
+            self.config, self._hub, guardian, self._state_changed, self._decided, costs
         )
         self._preloader = Preloader(self._supervisor, self._bus)
         profile = ActiveProfile(self.config.profiles, self._bus)
@@ -172,12 +178,18 @@ class Program:
                 nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._hardware.run, name="hardware report")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
+                nursery.start_soon(keep_costs, self._cost_path, costs.snapshot, name="costs")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
                 nursery.start_soon(self._backstop)
                 await self._shut_down()
                 nursery.cancel_scope.cancel(reason="shut down")
         logger.info("shutdown complete")
+
+    def _cost_path(self) -> Path | None:
+        """Where learned costs are kept: beside the activity store, if it is a file."""
+        store = self.config.store_path
+        return cost_path(store) if store else None
 
     # --- start ------------------------------------------------------------------------------------
 

@@ -34,6 +34,22 @@ async def get_status(url: str, *, connect_timeout: float, total_timeout: float) 
     return None
 
 
+async def get_json(url: str, *, connect_timeout: float, total_timeout: float) -> Any:
+    """GET `url` like `get_status`; return the JSON of a 200. None: there is none, or it is none."""
+    library = await trio.to_thread.run_sync(_httpx)
+    limits = library.Timeout(None, connect=connect_timeout)
+    with trio.move_on_after(total_timeout):
+        try:
+            async with library.AsyncClient(
+                trust_env=False, verify=_no_verification(), timeout=limits
+            ) as client:
+                answer = await client.get(url)
+                return answer.json() if answer.status_code == 200 else None
+        except (library.HTTPError, ValueError):
+            return None
+    return None
+
+
 @lru_cache(maxsize=1)
 def _no_verification() -> object:
     """A TLS context for probes: a local server's certificate is its own, and no secret is sent."""

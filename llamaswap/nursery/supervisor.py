@@ -30,13 +30,16 @@ from llamaswap.errors import (
     UpstreamGone,
     UpstreamUnkillable,
 )
+from llamaswap.nursery.expectations import expectations
 from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
+from llamaswap.nursery.slots import reported_slots
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
 from llamaswap.planning.assemble import planner_for, scheduler_for
 from llamaswap.planning.bookkeeping import Bookkeeping
+from llamaswap.planning.costs import Costs
 from llamaswap.planning.events import (
     Admit,
     Arrived,
@@ -53,6 +56,7 @@ from llamaswap.planning.events import (
     Refuse,
     Released,
     Shutdown,
+    SlotsKnown,
     StartJob,
     StateChanged,
     Stop,
@@ -150,6 +154,8 @@ class Supervisor:
     """Told of every state change, in order, before the scheduler decides about it."""
     on_decision: DecisionListener = lambda decision: None
     """Told why each swap begins, and why one does not begin yet."""
+    costs: Costs = field(factory=Costs)
+    """What swaps and answers take; learned while we run."""
 
     _scheduler: Bookkeeping = field(init=False)
     _planner: Planner = field(init=False)
@@ -183,7 +189,7 @@ class Supervisor:
         self._ids = count(1).__next__
         self._runs = count(1).__next__
         self._planner = planner_for(self.config)
-        self._scheduler = scheduler_for(self.config, self._planner)
+        self._scheduler = scheduler_for(self.config, self._planner, self.costs)
 
     # --- life -------------------------------------------------------------------------------------
 
@@ -301,8 +307,10 @@ class Supervisor:
         at their address. Requests that wait are decided again.
         """
         done = trio.Event()
+        expected = await expectations(config)
         if self._closing or not self._post(_Reconfigure(config, done)):
             raise ShuttingDown
+        self.costs.expect(expected)
         await done.wait()
 
     # --- the run loop -----------------------------------------------------------------------------
@@ -367,7 +375,7 @@ class Supervisor:
                 self._replace(config, done)
             case _Adopt(config=config, done=done):
                 before = self._scheduler
-                self._scheduler = scheduler_for(config, self._planner, before.costs)
+                self._scheduler = scheduler_for(config, self._planner, self.costs)
                 self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
@@ -518,6 +526,23 @@ class Supervisor:
         self._shown[model] = state
         self.on_state(model, old, state)
         self._post(StateChanged(model, state))
+        if state is ProcessState.READY and upstream is not None and not self._closing:
+            self._ask_for_slots(upstream)
+
+    def _ask_for_slots(self, upstream: Upstream) -> None:
+        """Where the grant window is the server's to say (rule 1), let it say so once per run."""
+        wanted = self.config.routing.scheduler == "batch"
+        if wanted and upstream.model.concurrency_limit <= 0:
+            model = upstream.model.id
+            self._nursery.start_soon(self._learn_slots, upstream, name=f"slots of {model}")
+
+    async def _learn_slots(self, upstream: Upstream) -> None:
+        run, endpoint = upstream.run, upstream.endpoint
+        assert endpoint is not None
+        slots = await reported_slots(endpoint)
+        if slots is not None and upstream.run is run:
+            logger.debug("<%s> works on %d requests at once", upstream.model.id, slots)
+            self._post(SlotsKnown(upstream.model.id, slots))
 
     def _replace(self, config: Config, done: trio.Event) -> None:
         """Compare model by model; keep what did not change, retire the rest."""

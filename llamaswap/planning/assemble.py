@@ -38,9 +38,15 @@ def rules_for(config: Config) -> Mapping[str, ModelRules]:
     }
 
 
-def expected_for(config: Config) -> Mapping[str, Expected]:
-    """What operators say about times: `metadata.{load,unload,service}_seconds` of a model."""
-    return {model.id: _expected(model) for model in config.models.values()}
+def expected_for(
+    config: Config, load_seconds: Mapping[str, float] | None = None
+) -> Mapping[str, Expected]:
+    """What operators say about times: `metadata.{load,unload,service}_seconds` of a model.
+
+    `load_seconds`: what else is known of loads, by model.
+    """
+    known = load_seconds or {}
+    return {model.id: _expected(model, known.get(model.id)) for model in config.models.values()}
 
 
 def scheduler_for(
@@ -72,8 +78,9 @@ def scheduler_for(
     )
 
 
-def _expected(model: Model) -> Expected:
-    given = {
+def _expected(model: Model, load: float | None) -> Expected:
+    given = {} if load is None else {"load": load}
+    given |= {
         kind: value
         for kind in ("load", "unload", "service")
         if (value := _seconds(model.metadata.get(f"{kind}_seconds"))) is not None

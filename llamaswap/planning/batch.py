@@ -202,20 +202,26 @@ class Batch(Bookkeeping):
 
     def _decide(self) -> None:
         """Close and open gates, grant what may be granted, start what may start; best first."""
+        while self._look_around():  # a job that began changes who is in whose way
+            pass
+
+    def _look_around(self) -> bool:
+        """Decide once. True: a job began, or a visit paid what it owed; look again."""
         self._wake = math.inf
         self._blocked = []
         self._gated = {}
         if self._closed or not self._lines:
-            return
+            return False
         wanted = [model for model in self._lines if not self._is_up(model)]
         overdue = self._overdue(wanted)
-        self._debt_paid = True
-        while self._debt_paid:  # the last grant that was owed may let a gate close
-            self._debt_paid = False
-            if overdue:
-                self._close_gates(overdue)
-            for model in list(self._lines):
-                self._serve(model)
+        if overdue:
+            self._close_gates(overdue)
+        self._debt_paid = False
+        for model in list(self._lines):
+            self._serve(model)
+        if self._debt_paid and overdue:
+            return True  # its gate may close now
+        jobs = len(self._jobs)
         for model in overdue:
             if not self._consider(model, overdue=True):
                 self._blocked.append(model)
@@ -225,6 +231,7 @@ class Batch(Bookkeeping):
         for model in rest:
             if not self._consider(model):
                 self._watch_age(model)
+        return len(self._jobs) > jobs
 
     def _serve(self, model: str) -> None:
         """Grant to a ready model what its window has room for."""
@@ -301,7 +308,7 @@ class Batch(Bookkeeping):
 
     def _plan(self, model: str) -> tuple[str, ...] | None:
         """The best of the legal evictions. None: each is in the way of a job under way."""
-        plans = self.planner.plans(model, self._running_set())
+        plans = self.planner.plans(model, self._beside(model))
         if self._jobs:
             plans = [plan for plan in plans if not self._collides(model, plan)]
         if len(plans) > 1:

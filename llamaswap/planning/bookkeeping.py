@@ -440,8 +440,19 @@ class Bookkeeping(ABC):
     def _evictions_for(self, model: str) -> tuple[str, ...]:
         evict = self._evictions.get(model)
         if evict is None:
-            evict = self._evictions[model] = self.planner.evict(model, self._running_set())
+            evict = self._evictions[model] = self.planner.evict(model, self._beside(model))
         return evict
+
+    def _beside(self, model: str) -> tuple[str, ...]:
+        """Whom the planner is asked about for `model`.
+
+        One that is ending does not count as running where it is wanted itself: after a reload it
+        may be beside models that a fresh start of it has to push out.
+        """
+        running = self._running_set()
+        if self._states.get(model) is ProcessState.STOPPING and model not in self._jobs:
+            return tuple(other for other in running if other != model)
+        return running
 
     def _running_set(self) -> tuple[str, ...]:
         """Every model that may take memory now or soon, sorted."""

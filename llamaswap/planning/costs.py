@@ -76,6 +76,12 @@ class Costs:
     """By model, where an operator or a file's size tells something."""
     _models: dict[str, _Model] = field(factory=dict)
 
+    def expect(self, expected: Mapping[str, Expected]) -> None:
+        """Take new assumptions; what was observed stays."""
+        self.expected = expected
+        for model, known in self._models.items():
+            known.expected = expected.get(model, Expected())
+
     def load(self, model: str) -> float:
         """Seconds from the start of the process to ready."""
         known = self._of(model)

@@ -30,6 +30,7 @@ parser.add_argument(
 )
 parser.add_argument("--pids", default="", help="file that gets the pids, one a line")
 parser.add_argument("--mark", default="", help="file that gets a line for each SIGTERM")
+parser.add_argument("--slots", type=int, default=0, help="what /props says; 0: there is none")
 parser.add_argument("--work", type=float, default=0.0, help="seconds an answer takes")
 parser.add_argument("--noise", type=int, default=0, help="KiB printed per request")
 parser.add_argument("--streams", action="store_true", help="answers stream requests with SSE")
@@ -99,6 +100,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.rfile.read()
             self.close_connection = True
+            return
+        if self.path == "/props" and args.slots:
+            self.answer(200, json.dumps({"total_slots": args.slots}).encode())
             return
         self.do_POST()
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
 from tests.integration.processes import fake_command, is_alive, settled
 from tests.integration.program import command, started, write
@@ -138,24 +140,21 @@ async def test_a_model_that_ignores_every_signal_is_killed_within_the_budget(
         assert not is_alive(pid)
 
 
-@pytest.mark.parametrize(
-    ("listen", "url", "open_to_all"),
-    [
-        ("[::1]:0", "http://[::1]:", False),
-        ("localhost:0", "http://127.0.0.1:", False),
-        ("0.0.0.0:0", "http://0.0.0.0:", True),
-        (":0", "http://", True),
-    ],
-)
-async def test_it_says_where_it_listens_and_who_can_reach_that(
-    listen: str, url: str, open_to_all: bool, tmp_path: Path
-) -> None:
+async def test_it_says_where_it_listens_and_who_can_reach_that(tmp_path: Path) -> None:
     path = write(tmp_path / "c.yaml", models("m"))
-    async with started("-config", path, listen=listen) as program:
-        assert program.url.startswith(url)
-        warned = "every host on the network can reach this address" in program.log()
-        assert warned == open_to_all
-        assert not open_to_all or "-listen localhost:" in program.log()
+
+    async def one(listen: str, url: str, *, open_to_all: bool) -> None:
+        async with started("-config", path, listen=listen) as program:
+            assert program.url.startswith(url), listen
+            warned = "every host on the network can reach this address" in program.log()
+            assert warned == open_to_all, listen
+            assert not open_to_all or "-listen localhost:" in program.log(), listen
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(one, "[::1]:0", "http://[::1]:", open_to_all=False))
+        nursery.start_soon(partial(one, "localhost:0", "http://127.0.0.1:", open_to_all=False))
+        nursery.start_soon(partial(one, "0.0.0.0:0", "http://0.0.0.0:", open_to_all=True))
+        nursery.start_soon(partial(one, ":0", "http://", open_to_all=True))
 
 
 async def test_what_is_doubtful_is_logged_once_at_the_start(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from tests.integration.processes import fake_command
+from tests.integration.processes import fake_command, free_port
 from tests.integration.program import started, write
 
 TWO_MODELS = f"""
+startPort: {free_port()}
 models:
   a:
     cmd: {fake_command()} --port ${{PORT}}

@@ -170,6 +170,13 @@ async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: P
                 for word in words:
                     assert word in line, name
                     assert word in report["error"], name
+                if name == "two":
+                    told = {(each["code"], each["path"]) for each in report["problems"]}
+                    assert told == {
+                        ("E-TTL-GLOBAL", "globalTTL"),
+                        ("E-LOGSTDOUT", "logToStdout"),
+                    }
+                    assert {each["file"] for each in report["problems"]} == {str(it.path)}
                 assert facts == {key: before[key] for key in before if key != "last_reload"}, name
             stream.finish()
             await stream.over.wait()
@@ -178,15 +185,6 @@ async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: P
         await it.reload(models("m"))
         assert (await it.facts())["last_reload"]["ok"]
         assert await it.pid("m") == pid
-
-
-async def test_every_problem_of_a_bad_file_is_told_with_its_place(tmp_path: Path) -> None:
-    async with stage(tmp_path, models("m")) as it:
-        await it.reload("globalTTL: -1\nstartPort: 0\n")
-        problems = (await it.facts())["last_reload"]["problems"]
-        told = {(problem["code"], problem["path"], problem["line"]) for problem in problems}
-        assert told == {("E-TTL-GLOBAL", "globalTTL", 1), ("E-STARTPORT", "startPort", 2)}
-        assert {problem["file"] for problem in problems} == {str(it.path)}
 
 
 async def test_a_reload_without_any_change_stops_nothing(tmp_path: Path) -> None:

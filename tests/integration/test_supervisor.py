@@ -13,7 +13,7 @@ import trio
 import trio.testing
 from attrs import define, evolve, field
 
-from llamaswap.config.schema import DEFAULT_GROUP, Config, Group, Model, Routing
+from llamaswap.config.schema import DEFAULT_GROUP, Config, Group, Model, Routing, Timeouts
 from llamaswap.errors import (
     ModelUnknown,
     ModelUnloaded,
@@ -331,6 +331,50 @@ async def test_a_changed_model_drains_before_its_successor_starts() -> None:
                 assert rig.state("a") is ProcessState.STOPPING
             await settled(lambda: not is_alive(old))
         assert rig.state("a") is READY
+
+
+async def test_draining_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llamaswap.nursery.supervisor.DRAIN_LIMIT", 0.2)
+    config = configure(model("a"))
+    async with running(config) as rig, rig.supervisor.lease("a"):
+        old = rig.pid("a")
+        await rig.supervisor.reconfigure(changed(config, "a", env=("X=1",)))
+        await settled(lambda: not is_alive(old))  # although its request goes on
+        await rig.use("a")
+
+
+async def test_what_no_process_depends_on_reaches_a_running_model() -> None:
+    config = configure(model("a"))
+    async with running(config) as rig:
+        await rig.use("a")
+        pid = rig.pid("a")
+        new = changed(config, "a", timeouts=Timeouts(response_header=7), unload_timeout=3)
+        await rig.supervisor.reconfigure(new)
+        async with rig.supervisor.lease("a") as lease:
+            assert lease.timeouts.response_header == 7
+        assert rig.pid("a") == pid
+
+
+async def test_a_model_waits_for_whoever_leaves_its_address() -> None:
+    """`b` takes the port of `a`, although both could run side by side."""
+    groups = {"p": Group(members=("a", "b"), swap=False)}
+    first = configure(model("a", "--term-delay", "0.3"), model("b"), groups=groups)
+    a, b = first.models["a"], first.models["b"]
+    swapped = evolve(
+        first,
+        models={"a": evolve(a, cmd=b.cmd, proxy=b.proxy), "b": evolve(b, cmd=a.cmd, proxy=a.proxy)},
+    )
+    async with running(first) as rig:
+        async with trio.open_nursery() as nursery:
+            async with rig.supervisor.lease("a"):
+                old = rig.pid("a")
+                await rig.supervisor.reconfigure(swapped)
+                nursery.start_soon(rig.use, "b")
+                await trio.sleep(0.3)
+                assert is_alive(old)
+                assert rig.starts() == ["a"]
+        assert not is_alive(old)
+        assert rig.state("b") is READY
 
 
 async def test_a_removed_model_stops_and_is_unknown_and_may_come_back() -> None:

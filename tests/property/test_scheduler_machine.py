@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -208,6 +208,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         for victim in job.evict:
             assert not self.in_flight(victim)  # I5
         running = [m for m in MODELS if self.states[m].resident or m in self.targets()]
+        if self.states[job.target] is S.STOPPING:
+            running.remove(job.target)  # it ends: a fresh start pushes out what it must
         assert job.evict in self.planner.plans(job.target, running)
         self.jobs[job.job] = job
         for ticket in list(self.positions):
@@ -389,7 +391,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         resident = [model for model in MODELS if self.states[model].resident]
         for other in resident:
             mutual = self.planner.evict(starting, [other]) and self.planner.evict(other, [starting])
-            assert other == starting or not mutual, (starting, other, self.states)
+            assert other == starting or not mutual, f"{starting} {other} {self.states} {self.jobs}"
         if self.by_matrix and not self.before_reload:
             assert len(resident) == 1 or self.planner.may_run_together(resident), resident
 
@@ -429,7 +431,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler._effects = []
         self.scheduler._decide()
         again = [e for e in self.scheduler._effects if not isinstance(e, Position)]
-        assert again == []
+        assert again == [], f"{again} {self.states} {self.jobs}"
 
     def teardown(self) -> None:
         """I12 without a guard: once arrivals stop, everybody gets an outcome. I22: replayable."""
@@ -510,7 +512,12 @@ class BatchMatrix(SchedulerMachine):
 
 
 for machine in (FifoGroups, FifoMatrix, BatchGroups, BatchMatrix):
-    machine.TestCase.settings = settings(max_examples=50, stateful_step_count=50, deadline=None)
+    machine.TestCase.settings = settings(
+        max_examples=40,
+        stateful_step_count=50,
+        deadline=None,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes minutes
+    )
 TestFifoWithGroups = FifoGroups.TestCase
 TestFifoWithMatrix = FifoMatrix.TestCase
 TestBatchWithGroups = BatchGroups.TestCase

@@ -411,6 +411,32 @@ def test_L08_an_error_of_the_upstream_is_an_event(load: Load) -> None:
     assert (error, done) == ({"error": {"message": "upstream says no"}}, "[DONE]")
 
 
+def test_the_books_know_what_the_upstream_said(load: Load, open_server: Server) -> None:
+    statuses = {r["resp_status_code"] for r in open_server.rows(200) if r["model"] == "slowpoke"}
+    assert {200, 400} <= statuses
+    broken = next(r for r in open_server.rows(200) if r["model"] == "brokens")
+    assert broken["resp_status_code"] == 500
+    assert "exited prematurely" in broken["error_msg"]
+
+
+def test_an_operator_s_cancel_is_told_in_the_stream(open_server: Server, events: Events) -> None:
+    open_server.unload("slowpoke")
+    connection = begin(open_server, "slowpoke", stream=True)
+    number = events.wait_for("slowpoke")
+    seen = b""
+    while b"reasoning_content" not in seen:
+        seen += connection.sock.recv(65536)
+    assert open_server.manage("POST", f"/api/inflight/{number}/cancel").status == 200
+    while data := connection.sock.recv(65536):
+        seen += data
+    connection.close()
+    found = frames(unchunked(seen))
+    assert "\nFailed (" in reasoning(found)
+    assert (found[-2]["error"]["code"], found[-1]) == ("request_cancelled", "[DONE]")
+    events.wait_until_gone(number)
+    open_server.unload("slowpoke")
+
+
 def test_L09_frames_are_small_and_ticks_regular(load: Load) -> None:
     raw = b"".join(piece for _, piece in load.stamped)
     for frame in frames(unchunked(raw)):
