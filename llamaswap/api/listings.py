@@ -163,6 +163,17 @@ def _capabilities(can: Capabilities) -> dict[str, Any]:
         architecture["modality"] = f"{'+'.join(can.inputs)}->{'+'.join(can.outputs)}"
     if architecture:
         record["architecture"] = architecture
+    if flags := capability_flags(can):
+        record["capabilities"] = flags
+    if can.tools:
+        record["supported_parameters"] = ["tools", "tool_choice"]
+    if can.context > 0:
+        record["context_length"] = can.context
+    return record
+
+
+def capability_flags(can: Capabilities) -> dict[str, bool]:
+    """What a model can do, by name; what it cannot do is absent."""
     takes, gives = set(can.inputs), set(can.outputs)
     flags = {
         "vision": "image" in takes,
@@ -173,10 +184,4 @@ def _capabilities(can: Capabilities) -> dict[str, Any]:
         "function_calling": can.tools,
         "reranker": can.reranker,
     }
-    if any(flags.values()):
-        record["capabilities"] = {name: True for name, on in flags.items() if on}
-    if can.tools:
-        record["supported_parameters"] = ["tools", "tool_choice"]
-    if can.context > 0:
-        record["context_length"] = can.context
-    return record
+    return {name: True for name, on in flags.items() if on}

@@ -110,8 +110,10 @@ def _etag(body: bytes) -> str:
 
 def add_routes(app: ControlPlane, around: Surroundings, folder: Path = FOLDER) -> None:
     """Serve the UI and lead to it."""
-    del around
     files = load_files(folder)
+
+    def prefix() -> str:
+        return prefix_of(around.config.ui_base_path)
 
     async def root() -> quart.Response:
         return _redirect(302, f"{prefix()}/ui")
@@ -130,7 +132,7 @@ def add_routes(app: ControlPlane, around: Surroundings, folder: Path = FOLDER) -
             return _send(found, immutable=path.startswith("assets/"))
         if path != INDEX and not _is_page(path):
             raise ModelUnknown(f"the UI has no file {path!r}")
-        return _send(_placed(files[INDEX], prefix()))
+        return _send(_placed(files[INDEX], prefix(), around.config.ui_title))
 
     async def icon() -> quart.Response:
         if not files:
@@ -144,9 +146,12 @@ def add_routes(app: ControlPlane, around: Surroundings, folder: Path = FOLDER) -
     app.add_url_rule("/favicon.ico", "favicon", icon)
 
 
-def prefix() -> str:
-    """Where a reverse proxy mounts the program (`/ai`), as it says; empty at the root."""
-    said = quart.request.headers.get("X-Forwarded-Prefix", "").rstrip("/")
+def prefix_of(configured: str) -> str:
+    """Where a reverse proxy mounts the program (`/ai`), as configured or as the proxy says.
+
+    Empty at the root.
+    """
+    said = configured or quart.request.headers.get("X-Forwarded-Prefix", "").rstrip("/")
     return said if SAFE_PREFIX.fullmatch(said) and "/.." not in said else ""
 
 
@@ -159,15 +164,16 @@ def _is_page(path: str) -> bool:
     return "text/html" in quart.request.headers.get("Accept", "")
 
 
-def _placed(index: UiFile, root: str) -> UiFile:
-    """The page, told where it is mounted; as built if that is the root."""
-    if not root:
+def _placed(index: UiFile, root: str, title: str) -> UiFile:
+    """The page, told where it is mounted and what the server is called; as built if nothing is."""
+    if not root and not title:
         return index
     body = index.plain.body.replace(
         b'<base href="/ui/">', f'<base href="{html.escape(root)}/ui/">'.encode()
     ).replace(
-        b'name="llamaswap-root" content=""',
-        f'name="llamaswap-root" content="{html.escape(root)}"'.encode(),
+        b'<meta name="llamaswap-root" content="">',
+        f'<meta name="llamaswap-root" content="{html.escape(root)}">'
+        f'<meta name="llamaswap-title" content="{html.escape(title)}">'.encode(),
     )
     return UiFile(index.content_type, Encoded(body, _etag(body)), {})
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
 import pytest
 
+from llamaswap.cli import main
 from llamaswap.config.json_schema import json_schema
 from llamaswap.config.kinds import read_anything
 from llamaswap.config.problems import ConfigInvalid
@@ -99,3 +101,8 @@ def test_every_key_of_every_section_is_described() -> None:
     for section in [schema, *schema["definitions"].values()]:
         assert section["description"]
         assert all(key["description"] for key in section["properties"].values())
+
+
+def test_the_command_prints_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config-schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json_schema()

@@ -10,6 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "llamaswap"
 LAYERS = {
+    "collector": 0,
     "errors": 0,
     "error_envelope": 0,
     "http_client": 0,
@@ -44,7 +45,7 @@ CONFINED = {
     "hypercorn": {"api"},
     "sqlite3": {"telemetry"},
     "pynvml": {"telemetry"},
-    "httptools": {"proxy"},
+    "httptools": {"proxy", "telemetry"},
     "h11": {"demo"},
 }
 PURE = ("planning", "config/schema.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import quart
 
 from llamaswap.api import ui
 from llamaswap.api.app import ControlPlane, error_response
+from llamaswap.config.schema import Config
 from llamaswap.errors import LlamaswapError
 
 PAGE = (
@@ -38,9 +40,10 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def app_on(folder: Path) -> Any:
+def app_on(folder: Path, config: Config | None = None) -> Any:
     app = ControlPlane("test", static_folder=None)
-    ui.add_routes(app, None, folder)  # type: ignore[arg-type]  # it touches nothing else
+    around: Any = SimpleNamespace(config=config or Config())  # it touches nothing else
+    ui.add_routes(app, around, folder)
 
     async def on_error(error: LlamaswapError) -> quart.Response:
         return error_response(error)
@@ -125,6 +128,17 @@ async def test_the_page_knows_where_a_proxy_mounts_it(folder: Path, said: str, r
     assert f'name="llamaswap-root" content="{root}"' in text
     moved = await app_on(folder).get("/", headers=headers)
     assert moved.headers["Location"] == f"{root}/ui"
+
+
+async def test_the_page_knows_what_the_operator_wrote_about_it(folder: Path) -> None:
+    """`ui.basePath` wins over what a proxy says; both texts are escaped."""
+    client = app_on(folder, Config(ui_base_path="/llm", ui_title='Home "<1>"'))
+    headers = {"X-Forwarded-Prefix": "/ai"}
+    text = await (await client.get("/ui/", headers=headers)).get_data(as_text=True)
+    assert '<base href="/llm/ui/">' in text
+    assert '<meta name="llamaswap-root" content="/llm">' in text
+    assert '<meta name="llamaswap-title" content="Home &quot;&lt;1&gt;&quot;">' in text
+    assert (await client.get("/", headers=headers)).headers["Location"] == "/llm/ui"
 
 
 async def test_head_has_the_headers_of_get(folder: Path) -> None:
