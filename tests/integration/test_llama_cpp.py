@@ -17,6 +17,7 @@ import psutil
 import pytest
 import trio
 
+from tests.integration.http_cases.stage import free_ports
 from tests.integration.processes import settled
 from tests.integration.program import Program, started, write
 from tests.integration.tiny_gguf import write_tiny_gguf
@@ -38,6 +39,7 @@ def config(models: dict[str, Path]) -> str:
         return shlex.join([sys.executable, str(SERVER), str(models[name]), "${PORT}", *more])
 
     return f"""
+startPort: {free_ports(5)}
 logToStdout: both
 models:
   one:
