@@ -310,8 +310,7 @@ def test_T09_a_GET_is_in_flight_and_leaves_no_row(open_server: Server) -> None:
         assert open_server.manage("GET", "/props?model=plain").status == 200
         assert events.of("inflight").data["request"]["req_path"] == "/props"
         events.until(lambda message: message.data["operation"] == "remove")
-    marker = row_of(open_server, "/v1/chat/completions", of_model("plain"))
-    assert marker["id"] == before + 1
+    assert open_server.mark() == before + 1
 
 
 def test_T10_inference_below_upstream(open_server: Server) -> None:
@@ -322,8 +321,7 @@ def test_T10_inference_below_upstream(open_server: Server) -> None:
         3,
     )
     open_server.request("POST", "/upstream/plain/probe", {}, b"")
-    marker = row_of(open_server, "/v1/chat/completions", of_model("plain"))
-    assert marker["id"] == row["id"] + 1
+    assert open_server.mark() == row["id"] + 1
 
 
 @pytest.mark.parametrize(
