@@ -218,7 +218,13 @@ class Program:
                 port,
             )
             if not self.config.api_keys:
-                logger.warning("and no apiKeys are set: whoever reaches it may use it")
+                logger.warning(
+                    "NO API KEY: whoever reaches %s://%s may use every model, read the logs and "
+                    "stop what runs; set apiKeys, or -listen localhost:%d",
+                    scheme,
+                    _authority(host, port),
+                    port,
+                )
         self._service.ready(self._summary())
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")

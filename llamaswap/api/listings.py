@@ -10,6 +10,7 @@ from typing import Any
 import quart
 
 from llamaswap.api.app import ControlPlane, Surroundings, json_response
+from llamaswap.config.report import without_password, without_secret_words
 from llamaswap.config.schema import Capabilities, Config, Model, Selector
 from llamaswap.planning.events import ProcessState
 
@@ -45,8 +46,8 @@ def list_running(config: Config, states: Mapping[str, ProcessState]) -> list[dic
         {
             "model": model.id,
             "state": states[model.id].value,
-            "cmd": model.cmd,
-            "proxy": model.proxy,
+            "cmd": without_secret_words(model.cmd),
+            "proxy": without_password(model.proxy),
             "ttl": model.ttl,
             "name": model.name,
             "description": model.description,

@@ -131,6 +131,7 @@ class Exchange:
             if self.watch is not None:
                 await self._say_cancelled(self.watch)
                 self.watch.finish(outcome, error)
+            self.body = bytearray()  # an upload goes, whoever still holds this exchange
             self.site.end(self)
             self._report()
         return finished and self.keep_alive
@@ -212,7 +213,7 @@ class Exchange:
         carry = partial(self.carry, path=path, readable=readable)
         if asked.stream and self.head.method == "POST":
             model = self.site.config.models[to.model]
-            self.prelude = prelude_for(self, model, asked.name, path)
+            self.prelude = prelude_for(self, model, to.requested, path)
             if self.prelude is not None:
                 await self.prelude.lead(to.model, carry)
                 return

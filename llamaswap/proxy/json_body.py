@@ -14,11 +14,13 @@ from attrs import frozen
 
 from llamaswap.errors import BadRequest
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\]}]+")
 _BLANK = re.compile(rb"[ \t\r\n]*")
 _INTEREST = re.compile(rb'["{}\[\]]')
 # an escaped spelling of one of the letters of "model", in a key or anywhere else
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _ESCAPED_LETTER = re.compile(rb"\\u006[dfDF45cC]")
 
 
@@ -66,15 +68,37 @@ def peek(body: bytes | bytearray) -> Peek:
     except msgspec.ValidationError:
         return Peek(None, stream=False)  # valid JSON, but no object
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise BadRequest(f"request body is not valid JSON: {exc}") from exc
-    if model and not _is_only_model(body):
-        model = _first_value(body, "model") or model
+        if not _is_valid_after_all(body):
+            raise BadRequest(f"request body is not valid JSON: {exc}") from exc
+        model = _first_value(body, "model") or b""
+        stream = _first_value(body, "stream") or b""
+    else:
+        if model and not _is_only_model(body):
+            model = _first_value(body, "model") or model
     return Peek(_name(model), _truth(stream))
+
+
+def _is_valid_after_all(body: bytes | bytearray) -> bool:
+    """Whether the fast parser was too strict: it knows no byte order mark and no half surrogates.
+
+    Browsers send the latter when a text was cut in the middle of an emoji.
+    """
+    if not body.startswith(BYTE_ORDER_MARK) and _SURROGATE.search(body) is None:
+        return False
+    try:
+        json.loads(body.decode("utf-8-sig"), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(constant)  # NaN and the like are no JSON
 
 
 def members(body: bytes | bytearray) -> Iterator[Member]:
     """The members of the object at the front of a valid JSON text, in order, with duplicates."""
-    at = _skip(body, 0)
+    at = _skip(body, len(BYTE_ORDER_MARK) if body.startswith(BYTE_ORDER_MARK) else 0)
     if at >= len(body) or body[at] != 123:  # {
         return
     known = _values(body)
@@ -174,15 +198,15 @@ def _name(raw: bytes) -> str | None:
     if not raw or raw == b"null":
         return None
     if raw[:1] == b'"':
-        name: str = _decode_any(raw)
-        return name or None
+        # half a surrogate names no model, and could not be written down
+        return _text(raw).encode("utf-8", "replace").decode() or None
     return raw.decode("utf-8")
 
 
 def _truth(raw: bytes) -> bool:
     if not raw:
         return False
-    value = _decode_any(raw)
+    value = json.loads(raw)
     if isinstance(value, str):
         return value.lower() in ("true", "t", "1")
     return isinstance(value, int | float) and bool(value)

@@ -44,9 +44,11 @@ class Route:
     about: str = ""
     """What it is for, for `docs/api.md`."""
 
-    @property
-    def allow(self) -> tuple[str, ...]:
-        """Methods that are answered: GET routes answer HEAD too, unless they have an effect."""
+    allow: tuple[str, ...] = field(init=False)
+    """Methods that are answered: GET routes answer HEAD too, unless they have an effect."""
+
+    @allow.default
+    def _allow(self) -> tuple[str, ...]:
         if self.methods == ANY:
             return (*ANY, "HEAD")
         if "GET" in self.methods and not self.changes:

@@ -165,8 +165,13 @@ async def _patrol(site: Site) -> None:
     """
     while True:
         await trio.sleep(PATROL_INTERVAL)
-        for exchange in _departed(site.ongoing):
-            exchange.scope.cancel(reason="the client has left")
+        _cancel_departed(site.ongoing)
+
+
+def _cancel_departed(ongoing: Iterable[Ongoing]) -> None:
+    # its own function: a loop variable of the task would keep the last one, and its upload
+    for exchange in _departed(ongoing):
+        exchange.scope.cancel(reason="the client has left")
 
 
 def _departed(ongoing: Iterable[Ongoing]) -> Iterator[Ongoing]:

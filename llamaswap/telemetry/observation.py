@@ -153,6 +153,8 @@ class Observation:
             outcome = Outcome.CANCELLED
         duration = time.monotonic() - self.began
         self.observer.finished(self, Ending(outcome, self.status, duration, error))
+        if not self.keep:
+            self.request_body = b""  # nobody will look at it, and it may be an upload
 
     def cancel(self) -> None:
         """End it on an operator's behalf: with status 499, or by cutting what has begun."""

@@ -70,3 +70,37 @@ def test_deep_nesting_is_refused_or_read_but_never_crashes() -> None:
 def test_long_strings_and_many_members_are_walked(size: int) -> None:
     body = b'{"x":"' + b"\\u0041" * size + b'","model":"a","model":"b"}'
     assert peek(body).model == "a"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"model":"m","x":"cut \ud83d"}',
+        rb'{"\ud83d":1,"model":"m"}',
+        rb'{"a":"\uDE00","model":"m","model":"n"}',
+        b'\xef\xbb\xbf{"model":"m"}',
+        b'\xef\xbb\xbf {"a":"\\ud83d","model":"m","stream":true}',
+    ],
+)
+def test_half_an_emoji_and_a_byte_order_mark_are_no_reason_to_refuse(body: bytes) -> None:
+    assert peek(body).model == "m"
+    assert edit(body, "other", None) == body.replace(b'"m"', b'"other"').replace(b'"n"', b'"other"')
+
+
+def test_a_name_that_is_half_an_emoji_is_a_name_nobody_has() -> None:
+    assert peek(rb'{"model":"m\ud83d"}').model == "m?"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        rb'{"model":"m","x":"\ud83d}',
+        rb'{"model":"m","x":"\ud83d","y":NaN}',
+        b'\xef\xbb\xbf{"model":"m"',
+        b'{"model":"m","y":NaN}',
+        '{"model":"m"}'.encode("utf-16"),
+    ],
+)
+def test_what_is_no_json_stays_refused(body: bytes) -> None:
+    with pytest.raises(BadRequest, match="not valid JSON"):
+        peek(body)
