@@ -27,7 +27,7 @@ from tests.integration.http_cases.stage import Server, free_ports, running, sett
 
 logger = logging.getLogger(__name__)
 
-COUNT = int(os.environ.get("LLAMASWAP_DEPARTURES", "800"))
+COUNT = int(os.environ.get("LLAMASWAP_DEPARTURES", "500"))
 AT_ONCE = 48
 STAYING = 0.1
 SERVER = Path(__file__).parent / "http_cases" / "model_server.py"

@@ -26,6 +26,11 @@ def loading(**keys: Any) -> Model:
     return Model(id="m", aliases=("alias-of-m",), send_loading_state=True, **keys)
 
 
+def commented() -> Model:
+    """A model whose streams are kept alive; quicker than whole seconds allow."""
+    return Model(id="m", aliases=("alias-of-m",), stream_keep_alive=0.2)  # type: ignore[arg-type]
+
+
 def waiting(here: Stage) -> None:
     """The model is not ready, and is granted when the test says so."""
     here.leases.ready = False
@@ -392,7 +397,7 @@ async def test_comments_keep_a_silent_stream_alive_before_its_head(path: str) ->
         await answer.wait()
         await peer.send(chunked(ANSWER))
 
-    async with stage(Model(id="m", aliases=("alias-of-m",), stream_keep_alive=1)) as here:
+    async with stage(commented()) as here:
         await here.upstream(script)
         client = await here.client()
         await client.send(post(CHAT, path))
@@ -413,7 +418,7 @@ async def test_comments_keep_a_silent_stream_alive_behind_its_head(chunks: bool)
         await answer.wait()
         await peer.send(body)
 
-    async with stage(Model(id="m", aliases=("alias-of-m",), stream_keep_alive=1)) as here:
+    async with stage(commented()) as here:
         await here.upstream(script)
         client = await here.client()
         await client.send(post(CHAT))
@@ -427,14 +432,14 @@ async def test_comments_keep_a_silent_stream_alive_behind_its_head(chunks: bool)
 async def test_errors_after_the_first_comment_read_well_for_anthropic_clients() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
-        await trio.sleep(1.5)
+        await trio.sleep(0.5)
 
-    async with stage(Model(id="m", aliases=("alias-of-m",), stream_keep_alive=1)) as here:
+    async with stage(commented()) as here:
         await here.upstream(script)
         client = await here.client()
         await client.send(post(CHAT, "/v1/messages"))
         body = (await client.response()).body
-        event = body.partition(b": keep-alive\n\n")[2]
+        event = body.rpartition(b": keep-alive\n\n")[2]
         assert event.startswith(b"event: error\ndata: ")
         assert json.loads(event.partition(b"data: ")[2])["type"] == "error"
         assert b"[DONE]" not in body
@@ -444,7 +449,7 @@ async def test_no_comment_is_sent_unless_asked_for() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
         await peer.send(chunked(ANSWER).partition(b"\r\n\r\n")[0] + b"\r\n\r\n")
-        await trio.sleep(1.5)
+        await trio.sleep(0.5)
         await peer.send(b"0\r\n\r\n")
 
     async with stage() as here:

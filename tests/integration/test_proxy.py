@@ -325,6 +325,35 @@ async def test_a_response_that_breaks_off_is_visibly_cut(response: bytes) -> Non
         assert (await again.read_until(b"\r\n")).startswith(b"HTTP/1.1 200")
 
 
+async def test_redirects_of_an_upstream_pass_unchanged() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(
+            b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere/x?y=%2F\r\nContent-Length: 0\r\n\r\n"
+        )
+
+    async with stage() as here:
+        await here.upstream(script)
+        client = await here.client()
+        await client.send(get("/upstream/m/x"))
+        answer = await client.response()
+        assert (answer.status, answer.headers["location"]) == (302, "http://elsewhere/x?y=%2F")
+        assert here.connections == 1
+
+
+async def test_the_server_and_date_of_an_answer_are_the_upstream_s() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(ok(b"x", "Server: llama.cpp", "Date: Mon, 01 Jan 2024 00:00:00 GMT"))
+
+    async with stage() as here:
+        await here.upstream(script)
+        client = await here.client()
+        await client.send(post(CHAT))
+        names = [name.lower() for name, _ in (await client.response()).pairs]
+        assert (names.count("server"), names.count("date")) == (1, 1)
+
+
 async def test_bytes_behind_a_response_never_reach_the_client() -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
