@@ -45,6 +45,7 @@ from llamaswap.proxy.site import Site
 from llamaswap.reload import Load, Reloader
 from llamaswap.service_manager import ServiceManager
 from llamaswap.telemetry.access_log import AccessLog
+from llamaswap.telemetry.book import Book, Entry
 from llamaswap.telemetry.bus import DecisionMade, EventBus, ModelStateChanged
 from llamaswap.telemetry.cost_file import cost_path, keep_costs, read_costs
 from llamaswap.telemetry.counters import Counters, CountingObserver, offered_by_peer
@@ -67,6 +68,8 @@ STOP_RESERVE = 10.0
 BACKSTOP = 35.0
 CONTROL_BACKLOG = 1024
 STDOUT_GOODBYE = 0.5
+BOOK_GOODBYE = 5.0
+"""Seconds for the last rows of activity; a locked database costs no more."""
 SIGHUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -95,6 +98,7 @@ class Program:
     _supervisor: Supervisor = field(init=False)
     _site: Site = field(init=False)
     _monitor: Monitor = field(init=False)
+    _book: Book = field(init=False)
     _counters: Counters = field(init=False)
     _hardware: HardwareReport = field(factory=HardwareReport, init=False)
     _log_settings: LogSettings = field(init=False)
@@ -112,6 +116,7 @@ class Program:
 
         Raises:
             ListenFailed: the address cannot be served on; nothing was started.
+            StoreFailed: the database of `store.path` cannot be used; likewise.
         """
         self._live = LiveConfig(self.loaded, loaded_at=time.time(), watching=bool(self.watched))
         self._listeners = open_listeners(self.listen)  # before any model process
@@ -123,6 +128,7 @@ class Program:
             for warning in self.loaded.warnings:
                 logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
+            self._book = Book.open(self.config, self._bus)
             guardian = Guardian(owner_id())
             async with _stdout(self._hub), trio.open_nursery() as outer:
                 outer.start_soon(guardian.run, name="guardian")
@@ -147,7 +153,8 @@ class Program:
             self.config, self._supervisor, control_socket, profile, self._access_log.add
         )
         self._counters = Counters(lambda name: offered_by_peer(self._site.config, name))
-        self._site.observer = CountingObserver(self._counters, self._site.observer)
+        self._site.observer = CountingObserver(self._counters, self._book)
+        self._book.listeners.append(self._count_tokens)
         self._monitor = Monitor(self.config.performance, self._bus, self._supervisor.leaders)
         signals_wanted = [signal.SIGINT, signal.SIGTERM]
         if SIGHUP is not None:
@@ -169,6 +176,9 @@ class Program:
                         monitor=self._monitor,
                         hardware=self._hardware,
                         lifecycle=self._lifecycle,
+                        bus=self._bus,
+                        inflight=self._book.inflight,
+                        book=self._book,
                         counters=self._counters,
                     )
 
@@ -180,6 +190,7 @@ class Program:
                 nursery.start_soon(self._access_log.run, name="access log")
                 nursery.start_soon(self._hardware.run, name="hardware report")
                 nursery.start_soon(self._monitor.run, name="performance monitor")
+                nursery.start_soon(self._book.run, name="activity")
                 nursery.start_soon(keep_costs, self._cost_path, costs.snapshot, name="costs")
                 await self._until_stopped(signals)
                 nursery.start_soon(self._second_signal, signals)
@@ -207,7 +218,13 @@ class Program:
                 port,
             )
             if not self.config.api_keys:
-                logger.warning("and no apiKeys are set: whoever reaches it may use it")
+                logger.warning(
+                    "NO API KEY: whoever reaches %s://%s may use every model, read the logs and "
+                    "stop what runs; set apiKeys, or -listen localhost:%d",
+                    scheme,
+                    _authority(host, port),
+                    port,
+                )
         self._service.ready(self._summary())
         shown = "localhost" if not _is_loopback(host) else host
         self.on_listening(f"{scheme}://{_authority(shown, port)}")
@@ -251,12 +268,14 @@ class Program:
         Steps that may fail come first and raise LlamaswapError with everything as it was.
         """
         before, config = self.config, loaded.config
+        store = await self._book.reopen(config)
         await self._supervisor.reconfigure(config)
         self._site.reconfigure(config)
         self._hub.mode = config.log_to_stdout
         self._hub.keep_models(config.models)
         self._log_settings.apply(config.log_level, config.log_time_format)
         self._monitor.apply(config.performance)
+        await self._book.reconfigure(config, store)
         again = partial(
             self._preloader.after_reload, config.preload, before.preload, compare(before, config)
         )
@@ -299,6 +318,13 @@ class Program:
         self._decisions.add(made)
         self._bus.publish(made)
 
+    def _count_tokens(self, entry: Entry) -> None:
+        row = entry.row
+        tokens = row.tokens
+        self._counters.used(
+            row.model, fresh=tokens.fresh, cached=max(tokens.cached, 0), output=tokens.output
+        )
+
     # --- the end ----------------------------------------------------------------------------------
 
     async def _shut_down(self) -> None:
@@ -318,6 +344,10 @@ class Program:
         left = began + SHUTDOWN_LIMIT - trio.current_time()
         await self._supervisor.shut_down(max(left, 0.001))
         self._site.cut()
+        with trio.move_on_after(BOOK_GOODBYE):
+            await self._site.wait_idle()
+            await self._book.flush()
+            await self._book.close()
 
     async def _second_signal(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:

@@ -52,6 +52,18 @@ class RequestCancelled(LlamaswapError):
     code = "request_cancelled"
 
 
+class NotInFlight(LlamaswapError):
+    """No request of that number is under way (any more)."""
+
+    status = 404
+
+
+class CaptureUnknown(LlamaswapError):
+    """Nothing was captured of that request, or it has made room for newer ones."""
+
+    status = 404
+
+
 class ShuttingDown(LlamaswapError):
     """The program is stopping and starts nothing new."""
 

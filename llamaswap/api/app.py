@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from secrets import token_hex
 from typing import Any, Protocol
 
 import quart
 import trio
-from attrs import frozen
+from attrs import field, frozen
 from hypercorn.typing import ASGISendCallable, ASGISendEvent
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
@@ -26,9 +27,12 @@ from llamaswap.errors import LlamaswapError
 from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
 from llamaswap.planning.events import ProcessState
+from llamaswap.telemetry.book import Book
+from llamaswap.telemetry.bus import EventBus
 from llamaswap.telemetry.counters import Counters
 from llamaswap.telemetry.decisions import Decisions
 from llamaswap.telemetry.hardware.once import HardwareReport
+from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.lifecycle import Lifecycle
 from llamaswap.telemetry.loghub import LogHub
 from llamaswap.telemetry.sampler import Monitor
@@ -64,6 +68,15 @@ class Surroundings:
     hardware: HardwareReport
     lifecycle: Lifecycle
     counters: Counters
+    bus: EventBus
+    inflight: Inflight
+    book: Book
+    boot: str = field(factory=lambda: token_hex(4))
+    """Tells this life of the program from others, for clients that come back."""
+
+    def last_row(self) -> int:
+        """Id of the newest row of activity; 0: there is none."""
+        return self.book.last_row
 
     @property
     def config(self) -> Config:
@@ -107,10 +120,16 @@ def create_app(
     hardware: HardwareReport,
     lifecycle: Lifecycle,
     counters: Counters,
+    bus: EventBus,
+    inflight: Inflight,
+    book: Book,
 ) -> ControlPlane:
     """Build the application. `config` returns the configuration in force when it is called."""
     from llamaswap.api import (  # cycle of types
+        activity,
+        captures,
         configuration,
+        events,
         history,
         listings,
         logs,
@@ -126,6 +145,9 @@ def create_app(
     )
     from llamaswap.api import (
         hardware as hardware_routes,
+    )
+    from llamaswap.api import (
+        inflight as inflight_routes,
     )
 
     app = ControlPlane("llamaswap", static_folder=None)
@@ -144,11 +166,18 @@ def create_app(
         hardware,
         lifecycle,
         counters,
+        bus,
+        inflight,
+        book,
     )
     families = (
+        activity,
+        captures,
         configuration,
         decision_routes,
+        events,
         hardware_routes,
+        inflight_routes,
         history,
         listings,
         logs,

@@ -10,6 +10,7 @@ from typing import Any
 import quart
 
 from llamaswap.api.app import ControlPlane, Surroundings, json_response
+from llamaswap.config.report import without_password, without_secret_words
 from llamaswap.config.schema import Capabilities, Config, Model, Selector
 from llamaswap.planning.events import ProcessState
 
@@ -45,8 +46,8 @@ def list_running(config: Config, states: Mapping[str, ProcessState]) -> list[dic
         {
             "model": model.id,
             "state": states[model.id].value,
-            "cmd": model.cmd,
-            "proxy": model.proxy,
+            "cmd": without_secret_words(model.cmd),
+            "proxy": without_password(model.proxy),
             "ttl": model.ttl,
             "name": model.name,
             "description": model.description,
@@ -163,6 +164,17 @@ def _capabilities(can: Capabilities) -> dict[str, Any]:
         architecture["modality"] = f"{'+'.join(can.inputs)}->{'+'.join(can.outputs)}"
     if architecture:
         record["architecture"] = architecture
+    if flags := capability_flags(can):
+        record["capabilities"] = flags
+    if can.tools:
+        record["supported_parameters"] = ["tools", "tool_choice"]
+    if can.context > 0:
+        record["context_length"] = can.context
+    return record
+
+
+def capability_flags(can: Capabilities) -> dict[str, bool]:
+    """What a model can do, by name; what it cannot do is absent."""
     takes, gives = set(can.inputs), set(can.outputs)
     flags = {
         "vision": "image" in takes,
@@ -173,10 +185,4 @@ def _capabilities(can: Capabilities) -> dict[str, Any]:
         "function_calling": can.tools,
         "reranker": can.reranker,
     }
-    if any(flags.values()):
-        record["capabilities"] = {name: True for name, on in flags.items() if on}
-    if can.tools:
-        record["supported_parameters"] = ["tools", "tool_choice"]
-    if can.context > 0:
-        record["context_length"] = can.context
-    return record
+    return {name: True for name, on in flags.items() if on}

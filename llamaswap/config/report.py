@@ -73,9 +73,9 @@ def hide_secrets(document: dict[str, Any]) -> dict[str, Any]:
 def _hidden_in_model(model: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **model,
-        "cmd": _without_secret_words(model["cmd"]),
-        "cmdStop": _without_secret_words(model["cmdStop"]),
-        "proxy": _without_password(model["proxy"]),
+        "cmd": without_secret_words(model["cmd"]),
+        "cmdStop": without_secret_words(model["cmdStop"]),
+        "proxy": without_password(model["proxy"]),
         "env": [_without_secret_value(entry) for entry in model["env"]],
         "filters": _without_secret_entries(model["filters"]),
         "metadata": _without_secret_entries(model["metadata"]),
@@ -86,7 +86,7 @@ def _hidden_in_peer(peer: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **peer,
         "apiKey": peer["apiKey"] and HIDDEN,
-        "proxy": _without_password(peer["proxy"]),
+        "proxy": without_password(peer["proxy"]),
         "filters": _without_secret_entries(peer["filters"]),
     }
 
@@ -126,7 +126,9 @@ def _names_a_secret(name: str) -> bool:
     return not _SECRET_PARTS.isdisjoint(re.split(r"[^a-z]+", words))
 
 
-def _without_secret_words(command: str) -> str:
+def without_secret_words(command: str) -> str:
+    """A command without the values of flags, variables and headers whose name is a secret's."""
+
     def hide_flag(match: re.Match[str]) -> str:
         return match[0] if _FILE_FLAG.match(match[0]) else f"{match[1]}{HIDDEN}"
 
@@ -135,18 +137,17 @@ def _without_secret_words(command: str) -> str:
 
     command = _SECRET_FLAG.sub(hide_flag, command)
     command = _VARIABLE.sub(hide_variable, command)
-    return _without_password(_CREDENTIALS.sub(rf"\1{HIDDEN}", command))
+    return without_password(_CREDENTIALS.sub(rf"\1{HIDDEN}", command))
 
 
-def _without_password(url: str) -> str:
+def without_password(url: str) -> str:
+    """A URL, or a text with URLs, without their passwords."""
     return _PASSWORD_IN_URL.sub(rf"\1{HIDDEN}\2", url)
 
 
 def _without_secret_value(entry: str) -> str:
     name, equals, value = entry.partition("=")
-    return (
-        f"{name}{equals}{HIDDEN}" if value and _names_a_secret(name) else _without_password(entry)
-    )
+    return f"{name}{equals}{HIDDEN}" if value and _names_a_secret(name) else without_password(entry)
 
 
 def _without_unchosen(document: dict[str, Any], config: Config) -> dict[str, Any]:
@@ -193,7 +194,7 @@ def _lines(loaded: Loaded) -> Iterator[str]:
     yield from _routing_lines(config)
     yield from _section(
         "peers",
-        [f"{peer.id}: {_without_password(peer.proxy)}, models {', '.join(peer.models)}"
+        [f"{peer.id}: {without_password(peer.proxy)}, models {', '.join(peer.models)}"
          for peer in config.peers.values()],
     )  # fmt: skip
     yield from _section(
@@ -218,7 +219,7 @@ def _section(title: str, lines: list[str]) -> Iterator[str]:
 
 
 def _model_line(model: Model) -> str:
-    address = _without_password(model.proxy)
+    address = without_password(model.proxy)
     where = address if model.auto_port is None else f"port {model.auto_port}"
     also = f", also {', '.join(model.aliases)}" if model.aliases else ""
     return f"{model.id}: {where}{also}"

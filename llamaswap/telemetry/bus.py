@@ -6,7 +6,7 @@ keep up is told so, whereupon its reader takes fresh snapshots instead of the lo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import ClassVar
 
@@ -14,6 +14,8 @@ import trio
 from attrs import define, field, frozen
 
 LIMIT = 1_000
+FULL_AGAIN = 3 / 4
+"""Share of the limit above which thinning out was in vain: it would be due again at once."""
 
 
 @frozen
@@ -28,6 +30,11 @@ class BusEvent:
         """What the event is about, for `newest_only`."""
         return None
 
+    @property
+    def crowded_subject(self) -> Hashable:
+        """In a feed that runs over, of all events with this key the last is enough; None: no."""
+        return None
+
 
 @frozen
 class ModelStateChanged(BusEvent):
@@ -35,6 +42,11 @@ class ModelStateChanged(BusEvent):
 
     model: str
     state: str
+
+    @property
+    def crowded_subject(self) -> Hashable:
+        """Where a model is now is what counts."""
+        return ModelStateChanged, self.model
 
 
 @frozen
@@ -88,8 +100,35 @@ class ProfileChanged(BusEvent):
 
 
 @frozen
+class ActivityStored(BusEvent):
+    """A row of activity was stored; readers fetch it. Source: telemetry §5.3."""
+
+    id: int
+
+    @property
+    def crowded_subject(self) -> Hashable:
+        """Whoever fetches after the last row gets the others too."""
+        return ActivityStored
+
+
+@frozen
 class Overflowed(BusEvent):
     """The subscriber missed events: all that waited is gone, later events follow."""
+
+
+def thinned(events: Iterable[BusEvent]) -> list[BusEvent]:
+    """`events` without those that a later one makes superfluous, in order."""
+    kept: list[BusEvent] = []
+    seen: set[Hashable] = set()
+    for event in reversed(list(events)):
+        subject = event.crowded_subject
+        if subject is not None:
+            if subject in seen:
+                continue
+            seen.add(subject)
+        kept.append(event)
+    kept.reverse()
+    return kept
 
 
 @define(eq=False)
@@ -97,12 +136,21 @@ class BusFeed:
     """One subscriber's events, in order: an async iterator, one consumer."""
 
     limit: int
+    bell: trio.lowlevel.ParkingLot = field(factory=trio.lowlevel.ParkingLot, repr=False)
+    """Rung for every event; a reader of several feeds gives them one bell."""
     _pending: dict[Hashable, BusEvent] = field(factory=dict, init=False, repr=False)
     _count: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
-    _bell: trio.lowlevel.ParkingLot = field(
-        factory=trio.lowlevel.ParkingLot, init=False, repr=False
-    )
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is an event to read."""
+        return bool(self._pending)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing will come any more, once what waits is read."""
+        return self._over
 
     def __aiter__(self) -> BusFeed:
         return self
@@ -112,9 +160,15 @@ class BusFeed:
         while not self._pending:
             if self._over:
                 raise StopAsyncIteration
-            await self._bell.park()
+            await self.bell.park()
         await trio.lowlevel.checkpoint()  # cancelled here, nothing has been taken
         return self._pending.pop(next(iter(self._pending)))
+
+    def take_now(self) -> list[BusEvent]:
+        """All events that wait, in order; none if there are none."""
+        events = list(self._pending.values())
+        self._pending.clear()
+        return events
 
     def push(self, event: BusEvent) -> None:
         """Append `event`, or replace the one it makes stale. Never waits."""
@@ -122,15 +176,21 @@ class BusFeed:
         key: Hashable = (type(event), event.subject) if event.newest_only else self._count
         self._pending.pop(key, None)
         if len(self._pending) >= self.limit:
-            self._pending.clear()
-            self._pending[Overflowed] = Overflowed()
+            self._make_room()
         self._pending[key] = event
-        self._bell.unpark()
+        self.bell.unpark()
+
+    def _make_room(self) -> None:
+        kept = set(map(id, thinned(self._pending.values())))
+        if len(kept) > self.limit * FULL_AGAIN:
+            self._pending = {Overflowed: Overflowed()}
+        else:
+            self._pending = {k: e for k, e in self._pending.items() if id(e) in kept}
 
     def end(self) -> None:
         """Let the reader finish what waits, then end its iteration."""
         self._over = True
-        self._bell.unpark_all()
+        self.bell.unpark_all()
 
 
 @define(eq=False)
@@ -151,9 +211,11 @@ class EventBus:
             feed.push(event)
 
     @contextmanager
-    def subscribe(self, *, limit: int = LIMIT) -> Iterator[BusFeed]:
+    def subscribe(
+        self, *, limit: int = LIMIT, bell: trio.lowlevel.ParkingLot | None = None
+    ) -> Iterator[BusFeed]:
         """Receive all events published from now on, for the length of the block."""
-        feed = BusFeed(limit)
+        feed = BusFeed(limit) if bell is None else BusFeed(limit, bell)
         if self._over:
             feed.end()
         self._feeds[feed] = None

@@ -34,9 +34,15 @@ class LogFeed:
     _pending: bytearray = field(factory=bytearray, init=False, repr=False)
     _dropped: int = field(default=0, init=False)
     _over: bool = field(default=False, init=False)
-    _bell: trio.lowlevel.ParkingLot = field(
-        factory=trio.lowlevel.ParkingLot, init=False, repr=False
+    bell: trio.lowlevel.ParkingLot = field(
+        factory=trio.lowlevel.ParkingLot, kw_only=True, repr=False
     )
+    """Rung for every chunk; a reader of several feeds gives them one bell."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._pending or self._dropped)
 
     def __aiter__(self) -> LogFeed:
         return self
@@ -46,10 +52,14 @@ class LogFeed:
         while not self._pending and not self._dropped:
             if self._over:
                 raise StopAsyncIteration
-            await self._bell.park()
+            await self.bell.park()
         # A busy source never lets the loop above wait; others must run all the same. Cancelled
         # here, nothing has been taken yet.
         await trio.lowlevel.checkpoint()
+        return self.take_now()
+
+    def take_now(self) -> bytes:
+        """All that waits, at once; empty if nothing does."""
         chunk = bytes(self._pending)
         self._pending = bytearray()  # clear() would keep the largest size it ever had
         if self._dropped:
@@ -66,7 +76,7 @@ class LogFeed:
         else:
             dropped = 0
             self._pending += chunk
-        self._bell.unpark()
+        self.bell.unpark()
         return dropped
 
     def begin_with(self, history: bytes) -> None:
@@ -76,7 +86,7 @@ class LogFeed:
     def end(self) -> None:
         """Let the reader finish what waits, then end its iteration."""
         self._over = True
-        self._bell.unpark_all()
+        self.bell.unpark_all()
 
 
 @define(eq=False)
@@ -84,6 +94,8 @@ class LogSource:
     """One stream of log bytes: its history and whoever follows it."""
 
     name: str
+    written: int = field(default=0, init=False)
+    """Bytes since the source was made."""
     dropped: int = field(default=0, init=False)
     """Bytes that followers were too slow for, over all of them."""
     _ring: ByteRing = field(factory=ByteRing, init=False, repr=False)
@@ -103,6 +115,7 @@ class LogSource:
         """Append to history and feeds. Never waits; `data` may be reused afterwards."""
         if not len(data):
             return
+        self.written += len(data)
         self._ring.write(data)
         if self._feeds:
             chunk = bytes(data)  # copied once for all; free if it is bytes already
@@ -111,13 +124,20 @@ class LogSource:
 
     @contextmanager
     def follow(
-        self, *, history: bool = True, limit: int = FEED_LIMIT, to_the_last: bool = False
+        self,
+        *,
+        history: bool = True,
+        limit: int = FEED_LIMIT,
+        to_the_last: bool = False,
+        bell: trio.lowlevel.ParkingLot | None = None,
     ) -> Iterator[LogFeed]:
         """Subscribe for the length of the block.
 
         With `history` the feed begins with it: nothing is lost or doubled between the two.
         """
         feed = LogFeed(limit, to_the_last)
+        if bell is not None:
+            feed.bell = bell
         if history:
             feed.begin_with(self._ring.snapshot())
         if self._over and not to_the_last:

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Protocol, TypeAlias
 
 import trio
-from attrs import define, field, frozen
+from attrs import define, field
 
 from llamaswap.errors import LlamaswapError
 
@@ -37,9 +37,9 @@ class Outcome(Enum):
     """By an operator."""
 
 
-@frozen
+@define
 class Ending:
-    """The last thing an exchange tells."""
+    """The last thing an exchange tells. Not frozen: that would double what it costs."""
 
     outcome: Outcome
     status: int

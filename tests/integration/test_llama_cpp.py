@@ -95,6 +95,44 @@ async def test_chat_completions_embeddings_and_a_swap(program: Program) -> None:
     assert len(program.model_pids()) == 1
 
 
+async def test_rows_tell_what_the_server_reports(program: Program) -> None:
+    def talk() -> None:
+        asked: Any = [{"role": "user", "content": "hello"}]
+        with client(program) as ai:
+            for stream in (False, True):
+                answer = ai.chat.completions.create(
+                    model="one", messages=asked, max_tokens=8, stream=stream
+                )
+                if stream:
+                    list(answer)
+            ai.embeddings.create(model="vectors", input=["a", "b"])
+        with anthropic.Anthropic(base_url=program.url, api_key="any") as claude:
+            with claude.messages.stream(model="one", messages=asked, max_tokens=8) as events:
+                list(events)
+
+    await in_thread(talk)
+    rows: list[dict[str, Any]] = []
+    with trio.fail_after(20):
+        while len(rows) < 4:
+            rows = (await program.http.get("/api/metrics/activity?order=asc")).json()["data"]
+    whole, stream, vectors, messages = (row["tokens"] for row in rows)
+    for tokens in (whole, stream):
+        assert tokens["output_tokens"] == 8
+        assert tokens["tokens_per_second"] > 0
+    # the second prompt was the first one's: the server's cache spared it all but a token
+    assert whole["input_tokens"] + max(whole["cache_tokens"], 0) == (
+        stream["input_tokens"] + max(stream["cache_tokens"], 0)
+    )
+    assert vectors["input_tokens"] > 0
+    assert messages["output_tokens"] == 8
+    assert [row["resp_content_type"].partition(";")[0] for row in rows] == [
+        "application/json",
+        "text/event-stream",
+        "application/json",
+        "text/event-stream",
+    ]
+
+
 async def test_a_killed_server_is_started_again_by_the_next_request(program: Program) -> None:
     assert (await program.chat("one", max_tokens=2)).status_code == 200
     [pid] = program.model_pids()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-SLOW = ("quart", "flask", "hypercorn", "jinja2", "httpx", "pynvml", "sqlite3", "asyncio", "cattrs")
+SLOW = ("quart", "flask", "hypercorn", "jinja2", "httpx", "pynvml", "asyncio", "cattrs")
 
 
 def imported_by(statement: str) -> set[str]:

@@ -45,7 +45,7 @@ CONFINED = {
     "hypercorn": {"api"},
     "sqlite3": {"telemetry"},
     "pynvml": {"telemetry"},
-    "httptools": {"proxy"},
+    "httptools": {"proxy", "telemetry"},
     "h11": {"demo"},
 }
 PURE = ("planning", "config/schema.py")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import yaml
 
 from tests.integration.http_cases.stage import Reply, Server, answers, settled
 
+_marker_ids = count(1)
 SECTIONS = {"R": 26, "M": 34, "B": 15, "A": 10, "X": 20, "J": 8}
 
 
@@ -68,7 +70,7 @@ def run(server: Server, step: Mapping[str, Any]) -> None:
         method, target = step["send"].split(" ", 1)
         if "type" in step:
             headers["Content-Type"] = step["type"]
-    newest = newest_row(server) if "row" in step else 0
+    newest = marked(server) if "row" in step else 0
     reply = server.request(method, target, headers, body)
     said = f"{method} {target} -> {reply}"
     wanted = step["status"]
@@ -113,25 +115,22 @@ def assert_contains(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-def newest_row(server: Server) -> int:
-    rows = server.rows(1)
-    return int(rows[0]["id"]) if rows else 0
+def marked(server: Server) -> int:
+    """Write a row of an unknown model and return its id: all rows before it are there then."""
+    name = f"marker-{next(_marker_ids)}"
+    server.chat(json.dumps({"model": name}), **({"x-api-key": server.key} if server.key else {}))
+    rows = settled(lambda: [row for row in server.rows() if row["model"] == name])
+    return int(rows[0]["id"])
 
 
-def check_row(server: Server, expected: Mapping[str, Any] | None, newest: int) -> None:
-    """The rows written since: the expected one, or none but that of a marker sent after."""
-    key = {"x-api-key": server.key} if server.key else {}
-    server.chat('{"model":"marker"}', **key)
-
-    def written() -> list[dict[str, Any]]:
-        rows = [row for row in reversed(server.rows()) if row["id"] > newest]
-        return rows if rows and rows[-1]["model"] == "marker" else []
-
-    rows = settled(written)
+def check_row(server: Server, expected: Mapping[str, Any] | None, before: int) -> None:
+    """The row written since the marker `before`: the expected one, or none."""
+    after = marked(server)
+    rows = [row for row in server.rows() if before < row["id"] < after]
     if expected is None:
-        assert len(rows) == 1
+        assert rows == []
     else:
-        assert len(rows) == 2
+        assert len(rows) == 1
         assert_contains(rows[0], expected)
 
 

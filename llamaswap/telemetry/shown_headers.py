@@ -1,0 +1,39 @@
+"""Headers as operators see them: one value each, secrets hidden. Source: http-api §7.3, §7.6."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+REDACTED = "[REDACTED]"
+SECRET = frozenset(
+    {
+        b"authorization",
+        b"proxy-authorization",
+        b"cookie",
+        b"set-cookie",
+        b"x-api-key",
+        b"api-key",
+        b"x-goog-api-key",
+    }
+)
+LEFT_OUT = frozenset({b"host"})
+
+
+def shown_headers(
+    pairs: Iterable[tuple[bytes, bytes]], left_out: frozenset[bytes] = LEFT_OUT
+) -> dict[str, str]:
+    """The first value of each name, names in `Title-Case`; `left_out`: lower-case names."""
+    shown: dict[str, str] = {}
+    for name, value in pairs:
+        key = name.lower()
+        if key in left_out:
+            continue
+        text = REDACTED if key in SECRET else value.decode("utf-8", "replace")
+        shown.setdefault(_title(key), text)
+    return shown
+
+
+@lru_cache(maxsize=512)
+def _title(key: bytes) -> str:
+    return "-".join(part.capitalize() for part in key.decode("latin-1").split("-"))

@@ -1,0 +1,225 @@
+"""Token counts and speeds from what model servers say at the end of an answer.
+
+One merger reads every dialect: `usage` of OpenAI, Anthropic and Responses, `timings` of
+llama-server, `metrics` of vLLM. Source: http-api §7.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from attrs import define, frozen
+
+LARGEST = 2**63 - 1
+"""What the store can hold; a count beyond it is a server's defect, not a reason to lose the row."""
+MARKS = (b'"usage"', b'"timings"', b'"metrics"')
+"""An event without any of these has nothing to say."""
+
+
+@frozen
+class Tokens:
+    """What one request took. -1: not reported; all 0: nothing was reported at all."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    prompt_speed: float = 0.0
+    """Tokens per second."""
+    speed: float = 0.0
+    """Tokens per second."""
+    fresh: int = 0
+    """Of the prompt, those that had to be worked on; the cache spared the others."""
+    took_ms: float = 0.0
+    """What the server says it worked; 0: it does not say."""
+
+
+class _Nested(msgspec.Struct):
+    usage: msgspec.Raw = msgspec.Raw()
+
+
+class _Document(msgspec.Struct):
+    """The parts of a JSON document or event that may hold figures, not parsed yet."""
+
+    usage: msgspec.Raw = msgspec.Raw()
+    timings: msgspec.Raw = msgspec.Raw()
+    metrics: msgspec.Raw = msgspec.Raw()
+    response: msgspec.Raw = msgspec.Raw()
+    message: msgspec.Raw = msgspec.Raw()
+
+
+@define
+class UsageReader:
+    """Takes events or a document, and says in the end what they said."""
+
+    _found: bool = False
+    _input: int = 0
+    _output: int = 0
+    _cached: int = -1
+    _apart: bool = False
+    _timings: Mapping[str, Any] | None = None
+    _metrics: Mapping[str, Any] | None = None
+
+    def event(self, data: bytes) -> None:
+        """Look at the data of one server-sent event; whatever is no JSON object is passed over."""
+        document = _parsed(data)
+        if document is None:
+            return
+        usages = [document.usage]
+        for nested in (document.response, document.message):
+            inner = _nested(nested)
+            if inner is not None:
+                usages.append(inner)
+        self._take(document, usages)
+
+    def document(self, body: bytes | bytearray) -> bool:
+        """Look at a whole JSON answer. False: it is no JSON object or array."""
+        if body.lstrip()[:1] == b"[":
+            return self._array(body)
+        document = _parsed(body)
+        if document is None:
+            return False
+        self._take(document, [document.usage])
+        return True
+
+    def result(self) -> Tokens:
+        """What was found."""
+        if not self._found:
+            return Tokens()
+        figures: dict[str, Any] = {
+            "input": self._input,
+            "fresh": self._fresh(),
+            "output": self._output,
+            "cached": self._cached,
+            "drafted": -1,
+            "accepted": -1,
+            "prompt_speed": -1.0,
+            "speed": -1.0,
+        }
+        if self._timings is not None:
+            _apply_timings(figures, self._timings)
+        if self._metrics is not None:
+            _apply_metrics(figures, self._metrics)
+        return Tokens(**figures)
+
+    def _fresh(self) -> int:
+        """OpenAI counts cached tokens within the prompt's, Anthropic beside them."""
+        spared = 0 if self._apart else max(self._cached, 0)
+        return max(self._input - spared, 0)
+
+    def _array(self, body: bytes | bytearray) -> bool:
+        """`/infill` may answer with an array: the last element has the timings."""
+        try:
+            elements = msgspec.json.decode(body, type=list[msgspec.Raw])
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        document = _parsed(elements[-1]) if elements else None
+        if document is not None:
+            self._take(document, [])
+        return True
+
+    def _take(self, document: _Document, usages: list[msgspec.Raw]) -> None:
+        for raw in usages:
+            usage = _mapping(raw)
+            if usage is not None:
+                self._found = True
+                self._usage(usage)
+        timings, metrics = _mapping(document.timings), _mapping(document.metrics)
+        if timings is not None:
+            self._found, self._timings = True, timings
+        if metrics is not None:
+            self._found, self._metrics = True, metrics
+
+    def _usage(self, usage: Mapping[str, Any]) -> None:
+        taken = _first(usage, "prompt_tokens", "input_tokens")
+        given = _first(usage, "completion_tokens", "output_tokens")
+        cached = _first(usage, "cache_read_input_tokens")
+        self._apart = self._apart or cached is not None
+        for details in ("input_tokens_details", "prompt_tokens_details"):
+            inner = usage.get(details)
+            if cached is None and isinstance(inner, dict):
+                cached = _first(inner, "cached_tokens")
+        if taken is not None and taken > 0:
+            self._input = taken
+        if given is not None and given > 0:
+            self._output = given
+        if cached is not None and cached >= 0:
+            self._cached = cached
+
+
+def _apply_timings(figures: dict[str, Any], timings: Mapping[str, Any]) -> None:
+    figures["input"] = figures["fresh"] = _count(timings.get("prompt_n")) or 0
+    figures["output"] = _count(timings.get("predicted_n")) or 0
+    figures["prompt_speed"] = _number(timings.get("prompt_per_second")) or 0.0
+    figures["speed"] = _number(timings.get("predicted_per_second")) or 0.0
+    cached = _count(timings.get("cache_n"))
+    if cached is not None:
+        figures["cached"] = cached
+    drafted, accepted = _count(timings.get("draft_n")), _count(timings.get("draft_n_accepted"))
+    if drafted is not None and accepted is not None:
+        figures["drafted"], figures["accepted"] = drafted, accepted
+    prompt, predicted = _number(timings.get("prompt_ms")), _number(timings.get("predicted_ms"))
+    figures["took_ms"] = max(0.0, (prompt or 0.0) + (predicted or 0.0))
+
+
+def _apply_metrics(figures: dict[str, Any], metrics: Mapping[str, Any]) -> None:
+    speculative = metrics.get("speculative_decoding")
+    if isinstance(speculative, dict):
+        drafted = _count(speculative.get("num_draft_tokens"))
+        accepted = _count(speculative.get("num_accepted_draft_tokens"))
+        if drafted is not None and accepted is not None:
+            figures["drafted"], figures["accepted"] = drafted, accepted
+    first = _number(metrics.get("time_to_first_token_ms"))
+    if first is not None and first > 0:
+        fresh = figures["input"] - max(figures["cached"], 0)
+        figures["prompt_speed"] = fresh / (first / 1000)
+    between = _number(metrics.get("mean_itl_ms"))
+    if between is not None and between > 0:
+        figures["speed"] = 1000 / between
+
+
+def _parsed(data: bytes | bytearray | msgspec.Raw) -> _Document | None:
+    try:
+        return msgspec.json.decode(data, type=_Document)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _nested(raw: msgspec.Raw) -> msgspec.Raw | None:
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=_Nested).usage
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _mapping(raw: msgspec.Raw) -> Mapping[str, Any] | None:
+    if not raw:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _first(usage: Mapping[str, Any], *names: str) -> int | None:
+    for name in names:
+        if name in usage and (value := _count(usage[name])) is not None:
+            return value
+    return None
+
+
+def _count(value: object) -> int | None:
+    number = _number(value)
+    return None if number is None else max(-LARGEST, min(LARGEST, int(number)))
+
+
+def _number(value: object) -> float | None:
+    """A finite number, or None; `true` is no number. Integers stay what they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if -1e300 < value < 1e300 else None
