@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak departures audit clean help
+.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak departures audit clean help interleavings mutants scheduling-report
 
 # Node as the build tools need it, or nothing
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
@@ -106,6 +106,18 @@ docs: $(VENV)/dev.ready
 audit: $(VENV)/dev.ready
 	$(call say,known vulnerabilities of dependencies)
 	@$(BIN)/python packaging/audit.py
+
+interleavings: $(VENV)/dev.ready
+	$(call say,going through every order of events; this takes minutes)
+	@$(BIN)/python -m tests.property.interleavings --deep
+
+mutants: $(VENV)/dev.ready
+	$(call say,seeding faults into the schedulers; this takes minutes)
+	@$(BIN)/python -m bench.mutants
+
+scheduling-report: $(VENV)/dev.ready
+	$(call say,playing all scenarios and writing docs/scheduling.md)
+	@$(BIN)/python -m bench.scheduling_report
 
 $(VENV)/python.ready:
 	$(call say,creating $(VENV))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from html import escape
+from itertools import groupby
 
 from llamaswap.planning.simulator import History
 
@@ -13,6 +14,7 @@ LEFT = 150
 ROW = 22
 COLOURS = ("#3b6fb6", "#c2703d", "#4f8f5b", "#8a5aa8", "#b04a5a", "#5b8f9a", "#9a8436", "#6b6f7b",
            "#a0628c", "#50742e")  # fmt: skip
+SLICES = 400
 SHOWN = 3_000.0
 """Seconds of a run that are drawn: more would be a comb."""
 
@@ -20,7 +22,7 @@ SHOWN = 3_000.0
 def chart(runs: Mapping[str, History], *, seconds: float = SHOWN) -> str:
     """Draw each run as a block of rows, one row per model, all on one time axis.
 
-    A bar is a residency (light while it loads), its height the room; the thin band below is how
+    A bar is a residency (light while it loads); the thin band below is how
     many requests for the model waited, the darker the more.
     """
     models = sorted({stay.model for history in runs.values() for stay in history.stays})
@@ -52,12 +54,14 @@ def _row(history: History, model: str, colour: str, y: float, end: float) -> lis
         parts.append(_bar(stay.began, min(stay.ready, gone), y, 12, end, colour, 0.35))
         if stay.ready < math.inf:
             parts.append(_bar(stay.ready, gone, y, 12, end, colour, 1.0))
-    step = end / 400
-    waiting = _waiting(history, model, end, step)
-    for slot, count in enumerate(waiting):
+    step = end / SLICES
+    start = 0
+    for count, slices in groupby(_waiting(history, model, end, step)):
+        stop = start + len(list(slices))
         if count:
             opacity = min(0.25 + 0.15 * count, 1.0)
-            parts.append(_bar(slot * step, (slot + 1) * step, y + 13, 5, end, "#d22f2f", opacity))
+            parts.append(_bar(start * step, stop * step, y + 13, 5, end, "#d22f2f", opacity))
+        start = stop
     return parts
 
 
@@ -73,7 +77,7 @@ def _waiting(history: History, model: str, end: float, step: float) -> list[int]
             continue
         for slot in range(int(served.arrived / step), int(until / step) + 1):
             counts[slot] += 1
-    return counts[:400]
+    return counts[:SLICES]
 
 
 def _bar(

@@ -9,6 +9,7 @@ ends, and the longest waiter is next.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from attrs import define, field
 
@@ -63,6 +64,8 @@ class Batch(Bookkeeping):
     """Overdue models that cannot start yet: nobody who is in their way may start before them."""
     _debt_paid: bool = False
     """Whether a visit was granted the last request it owed, since somebody looked."""
+    _plans: dict[str, Sequence[tuple[str, ...]]] = field(factory=dict)
+    """The planner's plans for those that run now."""
     _wake: float = math.inf
     _moved: set[str] = field(factory=set)
     """Models whose lines moved since places were told."""
@@ -198,6 +201,10 @@ class Batch(Bookkeeping):
             visit.owed.discard(request.ticket)
             self._debt_paid = self._debt_paid or not visit.owed
 
+    def _forget_running(self) -> None:
+        super()._forget_running()
+        self._plans.clear()
+
     # --- deciding ---------------------------------------------------------------------------------
 
     def _decide(self) -> None:
@@ -221,17 +228,24 @@ class Batch(Bookkeeping):
             self._serve(model)
         if self._debt_paid and overdue:
             return True  # its gate may close now
-        jobs = len(self._jobs)
         for model in overdue:
-            if not self._consider(model, overdue=True):
-                self._blocked.append(model)
-        rest = [model for model in wanted if model not in overdue]
-        if len(rest) > 1:
-            rest.sort(key=self._rank)
-        for model in rest:
-            if not self._consider(model):
-                self._watch_age(model)
-        return len(self._jobs) > jobs
+            evict = self._may_start(model, overdue=True)
+            if evict is not None:
+                self._start_job(model, evict, self._why(evict, overdue=True))
+                return True
+            self._blocked.append(model)
+        ready_to_go = [model for model in wanted if model not in overdue and self._is_free(model)]
+        if not ready_to_go:
+            return False
+        best = min(ready_to_go, key=self._rank) if len(ready_to_go) > 1 else ready_to_go[0]
+        return self._consider(best)
+
+    def _is_free(self, model: str) -> bool:
+        """Whether nothing keeps `model` from starting; if something does, watch for its age."""
+        if self._may_start(model) is not None:
+            return True
+        self._watch_age(model)
+        return False
 
     def _serve(self, model: str) -> None:
         """Grant to a ready model what its window has room for."""
@@ -286,29 +300,41 @@ class Batch(Bookkeeping):
         if self.max_wait:
             self._wake = min(self._wake, self._lines[model].oldest + self.max_wait)
 
-    def _consider(self, model: str, *, overdue: bool = False) -> bool:
+    def _consider(self, model: str) -> bool:
         """Start a job for `model` if nothing speaks against it. False: it has to wait."""
+        evict = self._may_start(model)
+        if evict is None:
+            return False
+        self._start_job(model, evict, self._why(evict, overdue=False))
+        return True
+
+    def _may_start(self, model: str, *, overdue: bool = False) -> tuple[str, ...] | None:
+        """Whom a job for `model` would stop, if it may begin now. None: it has to wait."""
         if model in self._jobs:
-            return not self._jobs[model].cancelled
+            return None
         if self._blocked and any(self._conflicts(first, model) for first in self._blocked):
-            return False
+            return None
         evict = self._plan(model)
-        if evict is None or any(self._serving.get(victim) for victim in evict):
-            return False
+        if evict is None:
+            return None
+        for victim in evict:
+            if self._serving.get(victim):
+                return None
         if not (overdue and self._visits_were_worth_it(model, evict)):
             until = self._held_until(model, evict)
             if until > self._now:
                 self._wake = min(self._wake, until)
                 self._explain_hold(model, evict, until)
-                return False
-        self._start_job(model, evict, self._why(evict, overdue))
-        return True
+                return None
+        return evict
 
     # --- whom to evict ----------------------------------------------------------------------------
 
     def _plan(self, model: str) -> tuple[str, ...] | None:
         """The best of the legal evictions. None: each is in the way of a job under way."""
-        plans = self.planner.plans(model, self._beside(model))
+        plans = self._plans.get(model)
+        if plans is None:
+            plans = self._plans[model] = self.planner.plans(model, self._beside(model))
         if self._jobs:
             plans = [plan for plan in plans if not self._collides(model, plan)]
         if len(plans) > 1:

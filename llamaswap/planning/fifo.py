@@ -128,6 +128,10 @@ class Fifo(Bookkeeping):
         """Place everything that can be placed now, in order; the rest keeps its order."""
         if self._closed or not self._queue:
             return
+        if not self.max_wait:
+            self._decide_in_order()
+            self._publish()
+            return
         pending = list(self._queue)
         while pending:
             guard = self._guard()
@@ -136,6 +140,18 @@ class Fifo(Bookkeeping):
             if self._try(request, guard):
                 self._queue.remove(request)
         self._publish()
+
+    def _decide_in_order(self) -> None:
+        """The same without a guard: who waits behind one of its own model need not be tried."""
+        kept: list[Request] = []
+        blocked: set[str] = set()
+        for request in self._queue:
+            if request.model in blocked or not self._try(request, None):
+                blocked.add(request.model)
+                kept.append(request)
+            else:
+                blocked.clear()  # who starts or is served changes what others may do
+        self._queue = kept
 
     def _guard(self) -> Request | None:
         """The request that waited longest among those that waited too long."""

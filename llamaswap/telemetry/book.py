@@ -55,6 +55,8 @@ LOT = 256
 """Requests worked on at a time."""
 RUSH = 16
 """Requests at a time that are a rush."""
+LAST_LOTS = 5.0
+"""Seconds for what belongs into a store that is given up."""
 MOST_WAITING = 10_000
 """Finished requests that may wait for a slow database; what comes then has no row."""
 COMPLAIN_INTERVAL = 60.0
@@ -192,7 +194,8 @@ class Book:
             nursery.start_soon(self.inflight.run, name="requests in flight")
             while True:
                 await self._bell.wait()
-                await trio.sleep(GATHER)
+                if len(self._waiting) < LOT:
+                    await trio.sleep(GATHER)
                 await self._work_off()
 
     async def flush(self) -> None:
@@ -225,7 +228,8 @@ class Book:
         self._config = config
         self.captures.resize(max(0, config.capture_buffer) * MIB)
         if store is not None:
-            await self.flush()
+            with trio.move_on_after(LAST_LOTS):
+                await self.flush()
             old, self.store = self.store, store
             self.captures.clear()  # rows of that number are others now
             self.last_row = await self.ask(Store.last_id)
@@ -267,10 +271,13 @@ class Book:
         # each compression gives up the interpreter's lock, and the event loop pays for that
         least = SMALL_IN_A_RUSH if len(lot) > RUSH else SMALL
         for job in lot:
-            if isinstance(job, _Fold):
-                job.reader.feed(job.pieces)
-            else:
-                made.append(self._entry(job, least if capture else None))
+            try:
+                if isinstance(job, _Fold):
+                    job.reader.feed(job.pieces)
+                else:
+                    made.append(self._entry(job, least if capture else None))
+            except Exception:  # a defect costs this row, not the books
+                logger.exception("a request has no row because of a defect in llamaswap")
         if not made:
             return made, None
         try:

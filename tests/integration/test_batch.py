@@ -92,6 +92,21 @@ async def test_who_waits_for_another_model_is_told_how_long_it_may_take() -> Non
         assert waiter.waits[0] >= 20.0
 
 
+async def test_a_reload_changes_the_scheduler_and_whoever_waits_goes_on_waiting() -> None:
+    config = configure(model("a"), model("b"))
+    async with running(config) as rig:
+        waiter = Waiter()
+        async with trio.open_nursery() as nursery:
+            async with rig.supervisor.lease("a"):
+                nursery.start_soon(waiter.use, rig, "b")
+                await settled(lambda: waiter.places == [1])
+                await rig.supervisor.reconfigure(by_batch(config))
+                assert isinstance(rig.supervisor._scheduler, batch.Batch)
+                assert not waiter.granted
+            await settled(lambda: waiter.granted)
+        assert rig.starts() == ["a", "b"]
+
+
 CONFIG = """
 startPort: {port}
 routing:

@@ -218,3 +218,14 @@ async def test_after_the_end_no_server_is_left(program: Program) -> None:
     pids = [child.pid for child in program.children()]
     assert await program.stop() == 0
     await settled(lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
+async def test_the_server_tells_batch_how_many_requests_it_works_on(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    text = "logLevel: debug\nrouting: {scheduler: {use: batch}}\n" + config(models)
+    async with started("-config", write(tmp_path / "c.yaml", text)) as program:
+        assert (await program.chat("one", max_tokens=2)).status_code == 200
+        props = (await program.http.get("/upstream/one/props")).json()
+        wanted = f"<one> works on {props['total_slots']} requests at once"
+        await settled(lambda: wanted in program.log())

@@ -196,6 +196,19 @@ async def test_a_file_that_vanished_does_not_stop_the_books(tmp_path: Path) -> N
         await at.book.flush()
 
 
+async def test_a_defect_in_reading_costs_one_row(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with desk() as at:
+        monkeypatch.setattr("llamaswap.telemetry.book.make_row", lambda *told: 1 / 0)
+        at.answered()
+        await at.book.flush()
+        assert "because of a defect" in caplog.text
+        monkeypatch.undo()
+        at.answered()
+        assert await at.count() == 1
+
+
 def test_complaints_come_once_a_minute_with_their_number(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llamaswap.config.load import load_config
 from llamaswap.config.schema import DEFAULT_GROUP, Group
 from llamaswap.errors import (
     ModelUnknown,
@@ -13,6 +15,7 @@ from llamaswap.errors import (
     ShuttingDown,
     TooManyRequests,
 )
+from llamaswap.planning.assemble import rules_for
 from llamaswap.planning.events import (
     Admit,
     Arrived,
@@ -244,6 +247,15 @@ TRACES: list[tuple[str, str, dict[str, Any], str]] = [
         "+b1 swap B [A] · @50 – · ✓B serve b1",
     ),
     (
+        "T07 no expiry of a target",
+        "AN",
+        {
+            "ttl": {"A": 5},
+            "groups": {"ex": group("A"), "non": group("N", **NON)},
+        },
+        "@3 – · +a1 swap A [N] · @6 – · ✓A serve a1",
+    ),
+    (
         "Q01",
         "C",
         {},
@@ -370,21 +382,33 @@ def test_trace(ready: str, keys: dict[str, Any], transcript: str) -> None:
     stage(make(**keys), dict.fromkeys(ready, ProcessState.READY)).play(transcript)
 
 
+OTHER_STATES = [
+    ("S13", ProcessState.STARTING, "+a1 swap A [] · +b1 pos b1 · ✓A serve a1"),
+    ("T01", ProcessState.STOPPING, "+a1 swap A [] · ✓A serve a1"),
+    (
+        "T02",
+        ProcessState.STOPPING,
+        "+b1 swap B [A] · +a1 pos a1 · ✓B serve b1 · -b1 swap A [B]",
+    ),
+]
+
+
 @pytest.mark.parametrize(
-    ("name", "state", "transcript"),
-    [
-        ("S13", ProcessState.STARTING, "+a1 swap A [] · +b1 pos b1 · ✓A serve a1"),
-        ("T01", ProcessState.STOPPING, "+a1 swap A [] · ✓A serve a1"),
-        (
-            "T02",
-            ProcessState.STOPPING,
-            "+b1 swap B [A] · +a1 pos a1 · ✓B serve b1 · -b1 swap A [B]",
-        ),
-    ],
+    ("state", "transcript"),
+    [trace[1:] for trace in OTHER_STATES],
+    ids=[trace[0] for trace in OTHER_STATES],
 )
-def test_trace_from_another_state(name: str, state: ProcessState, transcript: str) -> None:
-    assert name
+def test_trace_from_another_state(state: ProcessState, transcript: str) -> None:
     stage(make(), {"A": state}).play(transcript)
+
+
+def test_p06_a_priority_by_alias_is_the_models(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "routing: {scheduler: {settings: {fifo: {priority: {short: 7}}}}}\n"
+        "models: {A: {cmd: x, proxy: 'http://h:1', aliases: [short]}}\n"
+    )
+    assert rules_for(load_config(path, None, environ={}).config)["A"].priority == 7
 
 
 def test_a_late_result_of_an_ended_job_changes_nothing() -> None:

@@ -103,7 +103,7 @@ export class Stage {
     this.seen.push({ method: request.method ?? "", path, headers: request.headers, body, at: Date.now() });
     const rule = this.rules.find((item) => item.method === request.method && item.path.test(path));
     if (rule) return rule.answer(request, response, body);
-    if (path.startsWith("/api/events")) {
+    if (/^\/api\/events(\?|$)/.test(path)) {
       this.attempts.push(Date.now());
       if (this.events !== "pass") return this.stream(response);
     }
@@ -112,7 +112,8 @@ export class Stage {
 
   private stream(response: ServerResponse): void {
     if (this.events === "refused") {
-      response.destroy();
+      // a reset would be tried again by the browser itself, unseen by the page
+      response.writeHead(503).end();
       return;
     }
     this.streams.add(response);
@@ -151,7 +152,7 @@ export class Stage {
       answer.pipe(response);
       answer.on("error", () => response.destroy());
     });
-    if (path.startsWith("/api/events")) {
+    if (/^\/api\/events(\?|$)/.test(path)) {
       this.streams.add(response);
       response.on("close", () => this.streams.delete(response));
     }

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,7 @@ class Server:
     log: Path
     key: str = ""
     process: subprocess.Popen[bytes] | None = None
+    _marks: count[int] = field(factory=lambda: count(1), init=False)
 
     def connect(self) -> Connection:
         return Connection(socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE))
@@ -161,6 +163,13 @@ class Server:
     def profile(self, name: str | None) -> None:
         answer = self.manage("PUT", "/api/profiles/active", json.dumps({"name": name}).encode())
         assert answer.status == 200, answer
+
+    def mark(self) -> int:
+        """Leave a row of a model nobody has; its id. All requests before have their rows then."""
+        name = f"marker-{next(self._marks)}"
+        self.chat(json.dumps({"model": name}), **({"x-api-key": self.key} if self.key else {}))
+        rows = settled(lambda: [row for row in self.rows() if row["model"] == name])
+        return int(rows[0]["id"])
 
     def rows(self, limit: int = 50) -> list[dict[str, Any]]:
         """The newest activity rows, newest first."""

@@ -25,11 +25,6 @@ def test_no_case_is_missing() -> None:
     assert written == wanted
 
 
-def newest(server: Server) -> int:
-    rows = server.rows(1)
-    return int(rows[0]["id"]) if rows else 0
-
-
 def row_after(server: Server, before: int) -> dict[str, Any]:
     """The one row that was written since."""
     rows = settled(lambda: [row for row in server.rows() if row["id"] > before])
@@ -39,7 +34,7 @@ def row_after(server: Server, before: int) -> dict[str, Any]:
 
 def row_of(server: Server, target: str, body: str = "", **headers: str) -> dict[str, Any]:
     """The row of a POST."""
-    before = newest(server)
+    before = server.mark()
     kinds = {"Content-Type": "application/json", **headers}
     server.request("POST", target, kinds, body.encode())
     return row_after(server, before)
@@ -113,9 +108,9 @@ def test_E02_every_message_is_two_lines_with_json_in_a_string(open_server: Serve
 
 def test_E03_a_request_is_told_from_its_start_to_its_row(open_server: Server) -> None:
     open_server.load("plain")
+    before = open_server.mark()
     with listening(open_server) as events:
         events.of("inflight")
-        before = newest(open_server)
         open_server.chat(of_model("plain"), "?mode=usage")
         told: list[Message] = []
         while not told or told[-1].type != "activity":
@@ -290,7 +285,7 @@ def test_T07_every_2xx_is_a_success(open_server: Server) -> None:
 
 def test_T08_a_client_that_leaves_the_queue(open_server: Server) -> None:
     open_server.unload("slowpoke")
-    before = newest(open_server)
+    before = open_server.mark()
     connection = open_server.connect()
     with listening(open_server, "?topics=inflight") as events:
         events.of("inflight")
@@ -309,14 +304,13 @@ def test_T08_a_client_that_leaves_the_queue(open_server: Server) -> None:
 
 def test_T09_a_GET_is_in_flight_and_leaves_no_row(open_server: Server) -> None:
     open_server.load("plain")
-    before = newest(open_server)
+    before = open_server.mark()
     with listening(open_server, "?topics=inflight") as events:
         events.of("inflight")
         assert open_server.manage("GET", "/props?model=plain").status == 200
         assert events.of("inflight").data["request"]["req_path"] == "/props"
         events.until(lambda message: message.data["operation"] == "remove")
-    marker = row_of(open_server, "/v1/chat/completions", of_model("plain"))
-    assert marker["id"] == before + 1
+    assert open_server.mark() == before + 1
 
 
 def test_T10_inference_below_upstream(open_server: Server) -> None:
@@ -327,8 +321,7 @@ def test_T10_inference_below_upstream(open_server: Server) -> None:
         3,
     )
     open_server.request("POST", "/upstream/plain/probe", {}, b"")
-    marker = row_of(open_server, "/v1/chat/completions", of_model("plain"))
-    assert marker["id"] == row["id"] + 1
+    assert open_server.mark() == row["id"] + 1
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,14 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.integration.http_cases.stage import Reply, Server, answers, settled
+from tests.integration.http_cases.stage import Reply, Server, answers
 
-_marker_ids = count(1)
 SECTIONS = {"R": 26, "M": 34, "B": 15, "A": 10, "X": 20, "J": 8}
 
 
@@ -44,8 +42,6 @@ def test_case(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
     server.unload(*case.get("stopped", []))
     if "profile" in case:
         server.profile(case["profile"])
-    if any("row" in step for step in case["do"]) and not answers(server, "/api/metrics/activity"):
-        pytest.skip("nothing keeps activity rows yet")
     if case["id"] == "J08" and not answers(server, "/metrics"):
         pytest.skip("nothing measures performance yet")
     try:
@@ -70,7 +66,7 @@ def run(server: Server, step: Mapping[str, Any]) -> None:
         method, target = step["send"].split(" ", 1)
         if "type" in step:
             headers["Content-Type"] = step["type"]
-    newest = marked(server) if "row" in step else 0
+    newest = server.mark() if "row" in step else 0
     reply = server.request(method, target, headers, body)
     said = f"{method} {target} -> {reply}"
     wanted = step["status"]
@@ -115,17 +111,9 @@ def assert_contains(actual: Any, expected: Any) -> None:
         assert actual == expected
 
 
-def marked(server: Server) -> int:
-    """Write a row of an unknown model and return its id: all rows before it are there then."""
-    name = f"marker-{next(_marker_ids)}"
-    server.chat(json.dumps({"model": name}), **({"x-api-key": server.key} if server.key else {}))
-    rows = settled(lambda: [row for row in server.rows() if row["model"] == name])
-    return int(rows[0]["id"])
-
-
 def check_row(server: Server, expected: Mapping[str, Any] | None, before: int) -> None:
     """The row written since the marker `before`: the expected one, or none."""
-    after = marked(server)
+    after = server.mark()
     rows = [row for row in server.rows() if before < row["id"] < after]
     if expected is None:
         assert rows == []

@@ -4,14 +4,14 @@ import type { JSX } from "preact";
 import { api } from "../wire/api";
 import { naturally } from "../wire/decode";
 import type { ListRecord, Model } from "../wire/types";
-import { activeProfile, inflightByModel, localModels, models, modelsRevision, online, peerModels, configRevision } from "../state/live";
+import { activeProfile, inflightByModel, lastUsed, localModels, models, modelsRevision, online, peerModels, configRevision } from "../state/live";
 import { activate, load, profiles, switching, unload, unloadAll, unloadingAll } from "../state/actions";
 import { prefs, setPref } from "../state/prefs";
 import { go, modelHref, route, setQuery } from "../state/router";
-import { CAPABILITIES, contextLength, relative } from "../lib/format";
+import { absolute, CAPABILITIES, contextLength, relative } from "../lib/format";
 import { Button, Card, Check, Chip, Empty, Select, Skeletons } from "../ui/basics";
 import { Icon } from "../ui/icons";
-import { memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
+import { memoryReason, memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
 import { slowTick } from "../ui/ticker";
 
 const records = signal<ListRecord[]>([]);
@@ -64,7 +64,7 @@ const view = computed(() => {
     const first = Number(pinned.has(b.id)) - Number(pinned.has(a.id));
     if (first) return first;
     if (sort === "state") return (ORDER[a.state] ?? 9) - (ORDER[b.state] ?? 9) || (busy.get(b.id) ?? 0) - (busy.get(a.id) ?? 0) || 0;
-    if (sort === "used") return (b.last_used ?? "").localeCompare(a.last_used ?? "");
+    if (sort === "used") return usedAt(b) - usedAt(a);
     return 0;
   });
   return { shown, total: all.length, hidden, query };
@@ -134,17 +134,27 @@ class Row extends ModelComponent<{ model: Model; peer: boolean; pinned: boolean;
           </div>
         </td>
         <td><ModelState model={model} />{failureText(model) && model.state === "stopped" && <div class="error-line clamp" title={failureText(model)}>{failureText(model)}</div>}</td>
-        {!peer && <><td class="extra" data-label="TTL"><Ttl model={model} /></td><td class="extra" data-label="Memory">{memoryText(model) || <span class="muted" title="No process, or the driver does not tell what each process takes">–</span>}</td></>}
+        {!peer && <><td class="extra" data-label="TTL"><Ttl model={model} /></td><td class="extra" data-label="Memory"><MemoryCell model={model} /></td></>}
         <td class="num extra" data-label="Context">{contextLength(model.context_length) || <span class="muted">–</span>}</td>
-        {!peer && <><td class="extra" data-label="Last used"><LastUsed at={model.last_used} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /></div></td></>}
+        {!peer && <><td class="extra" data-label="Last used"><LastUsed model={model} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /></div></td></>}
       </tr>
     );
   }
 }
 
-function LastUsed({ at }: { at: string | undefined }) {
+function MemoryCell({ model }: { model: Model }) {
+  const text = memoryText(model);
+  if (text) return <span title={text.includes("VRAM") ? undefined : `VRAM unknown: ${memoryReason(model)}`}>{text}</span>;
+  return <span class="muted" title={model.state === "ready" ? memoryReason(model) : undefined}>{model.state === "ready" ? "unknown" : "–"}</span>;
+}
+
+const usedAt = (model: Model): number => Math.max(lastUsed.value.get(model.id) ?? 0, model.last_used ? Date.parse(model.last_used) : 0);
+
+function LastUsed({ model }: { model: Model }) {
   void slowTick.value;
-  return at ? <span title={at}>{relative(at)}</span> : <span class="muted">–</span>;
+  if (inflightByModel.value.get(model.id)) return <span>now</span>;
+  const at = usedAt(model);
+  return at ? <span title={absolute(at)}>{relative(new Date(at).toISOString())}</span> : <span class="muted">–</span>;
 }
 
 export function Tags({ model }: { model: { capabilities: Record<string, boolean>; context_length: number } }) {

@@ -3,7 +3,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, root } from "../wire/api";
 import type { Activity, Model } from "../wire/types";
-import { activityRevision, connections, inflight, inflightByModel, localModels, models, online, perf, perfIsLive, addPerf, want } from "../state/live";
+import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, addPerf, takeMemory, want } from "../state/live";
 import { load, messageOf } from "../state/actions";
 import { href, modelHref } from "../state/router";
 import { bytes, gib, relative, seconds, span, speed } from "../lib/format";
@@ -158,7 +158,7 @@ function Recent() {
             <tbody>
               {rows.map((row) => (
                 <tr key={row.id} class={row.resp_status_code >= 400 ? "failed" : ""}>
-                  <td class="muted" title={row.timestamp}>{relative(row.timestamp)}</td>
+                  <td class="muted nowrap" title={row.timestamp}>{relative(row.timestamp)}</td>
                   <td>{row.has_capture ? <a href={href(`captures/${row.id}`)}>{row.model}</a> : <a href={href(`activity?model=${encodeURIComponent(row.model)}`)}>{row.model}</a>}</td>
                   <td title={row.error_msg || undefined}><Status code={row.resp_status_code} /></td>
                   <td class="num">{speed(row.tokens.tokens_per_second)}</td><td class="num">{seconds(row.duration_ms)}</td>
@@ -180,6 +180,7 @@ function Memory() {
     api.performance(new Date(Date.now() - 900_000).toISOString()).then(
       (got) => {
         addPerf(got.sys_stats, got.gpu_stats);
+        takeMemory(got.models);
         reason.value = got.sys_stats.length ? "" : "the first sample has not been taken yet";
       },
       () => (reason.value = "performance monitoring is switched off (performance.disabled)"),
@@ -189,16 +190,18 @@ function Memory() {
   const ram = sys.at(-1);
   const newest = gpu.at(-1)?.timestamp;
   const cards = gpu.filter((sample) => sample.timestamp === newest);
-  const tracked = localModels.value.filter((model) => model.vram_mb);
+  const held = modelMemory.value;
+  const loaded = localModels.value.filter((model) => model.state === "ready" || model.state === "starting");
+  const shares = (key: "vram_mb" | "rss_mb") => loaded.flatMap((model) => { const size = held.get(model.id)?.[key] ?? model[key] ?? 0; return size ? [[modelName(model), size] as const] : []; });
   return (
     <Card title="Memory">
       <div class="body stack">
         {cards.map((card) => (
           <MemoryBar key={card.id} label={`GPU ${card.id} · ${card.name}`} used={card.mem_used_mb} total={card.mem_total_mb}
-            parts={cards.length === 1 ? tracked.map((model) => [modelName(model), model.vram_mb!] as const) : []} />
+            parts={cards.length === 1 ? shares("vram_mb") : []} />
         ))}
         {!cards.length && <p class="muted">GPU data not available{ram ? ": no GPU or no tool to ask one was found." : reason.value ? `: ${reason.value}.` : "."}</p>}
-        {ram && <MemoryBar label="RAM" used={ram.mem_used_mb} total={ram.mem_total_mb} parts={localModels.value.filter((m) => m.rss_mb).map((m) => [modelName(m), m.rss_mb!] as const)} />}
+        {ram && <MemoryBar label="RAM" used={ram.mem_used_mb} total={ram.mem_total_mb} parts={shares("rss_mb")} />}
       </div>
     </Card>
   );

@@ -4,7 +4,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, ApiError } from "../wire/api";
 import type { Activity } from "../wire/types";
-import { activityRevision, addPerf, connections, inflight, perf, perfIsLive, queued, want } from "../state/live";
+import { activityRevision, addPerf, connections, inflight, perf, perfIsLive, queued, takeMemory, want } from "../state/live";
 import { changes } from "../state/history";
 import { messageOf } from "../state/actions";
 import { prefs, setPref } from "../state/prefs";
@@ -29,6 +29,7 @@ async function fetchAll(): Promise<void> {
   try {
     const got = await api.performance(perf.peek().sys.at(-1)?.timestamp ?? "");
     addPerf(got.sys_stats, got.gpu_stats);
+    takeMemory(got.models);
     status.value = "on";
   } catch (error) {
     if (error instanceof ApiError && error.status === 503) status.value = "off";

@@ -9,7 +9,7 @@ import { DEFAULTS, prefs, replacePrefs, setPref, type Prefs } from "../state/pre
 import { absolute, plural } from "../lib/format";
 import { saveText } from "../lib/save";
 import { hardwareText } from "../lib/hardwaretext";
-import { Button, Card, Check, Chip, CopyButton, ErrorNote, Field, Segmented, Select, Skeletons } from "../ui/basics";
+import { Button, Card, Check, Chip, CommitInput, CopyButton, ErrorNote, Field, Segmented, Select, Skeletons } from "../ui/basics";
 
 export default function Settings() {
   return (
@@ -37,7 +37,7 @@ function Appearance() {
         <Row label="Numbers"><Segmented label="Numbers" value={p.numbers} options={[["locale", "1,234"], ["plain", "1234"]]} onChange={set("numbers")} /></Row>
         <Check label="High contrast" checked={p.contrast} onChange={(on) => setPref("contrast", on)} />
         <Check label="Capability tags in the list of models" checked={p.capabilityTags} onChange={(on) => setPref("capabilityTags", on)} />
-        <Field label="Title of this instance"><input value={p.title} maxLength={64} placeholder="llamaswap" onChange={(event) => setPref("title", event.currentTarget.value.trim())} /></Field>
+        <Field label="Title of this instance"><CommitInput value={p.title} maxLength={64} placeholder="llamaswap" onCommit={(title) => setPref("title", title.trim())} /></Field>
       </div>
     </Card>
   );

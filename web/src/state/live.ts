@@ -107,6 +107,8 @@ function takeModels(value: unknown): void {
 }
 
 let requests = new Map<string, Inflight>();
+/** When this page saw a model's last request end: fresher than what its last change of state told. */
+export const lastUsed = signal<ReadonlyMap<string, number>>(new Map());
 const inOrder = (a: Inflight, b: Inflight): number =>
   a.timestamp < b.timestamp ? -1 : a.timestamp > b.timestamp ? 1 : Number(a.id) - Number(b.id);
 
@@ -122,12 +124,37 @@ function takeInflight(value: unknown): void {
     requests.set(request.id, request);
   } else if (change["operation"] === "remove") {
     if (typeof change["id"] !== "string") throw new DecodeError("remove without id");
+    const gone = requests.get(change["id"]);
+    if (gone) lastUsed.value = new Map([...lastUsed.peek(), [gone.model, Date.now()]]);
     requests.delete(change["id"]);
   } else throw new DecodeError("unknown operation");
 }
 
+/** What each model's processes take, as last measured; `null`: not known, and why. */
+export interface ModelMemory {
+  rss_mb: number;
+  vram_mb: number | null;
+  reason: string;
+}
+export const modelMemory = signal<ReadonlyMap<string, ModelMemory>>(new Map());
+
+export function takeMemory(list_: unknown): void {
+  if (!Array.isArray(list_) || !list_.length) return;
+  const next = new Map(modelMemory.peek());
+  for (const item of list_ as Record<string, unknown>[]) {
+    const vram = item["vram_mb"];
+    next.set(String(item["model"]), {
+      rss_mb: typeof item["rss_mb"] === "number" ? item["rss_mb"] : 0,
+      vram_mb: typeof vram === "number" ? vram : null,
+      reason: typeof item["vram_reason"] === "string" ? item["vram_reason"] : "",
+    });
+  }
+  modelMemory.value = next;
+}
+
 function takePerf(value: unknown): void {
   const raw = bag(value, "perf");
+  takeMemory(raw["models"]);
   const sys = raw["sys"] ? [decodeSys(raw["sys"])] : [];
   const gpu = (Array.isArray(raw["gpu"]) ? raw["gpu"] : []).map(decodeGpu);
   addPerf(sys, gpu);
@@ -225,23 +252,19 @@ const queue: { event: EventMessage; reset: boolean }[] = [];
 let drawing = false;
 
 function drain(): void {
+  if (!drawing) return;
   drawing = false;
   const work = queue.splice(0);
-  let lastModels = -1;
-  work.forEach((item, i) => {
-    if (item.event.type === "modelStatus") lastModels = i;
-  });
   batch(() => {
     let touchedInflight = false;
-    work.forEach(({ event, reset }, i) => {
-      if (event.type === "modelStatus" && i !== lastModels && (work.length > 40 || reset)) return; // a newer list follows
+    for (const { event, reset } of work) {
       if (event.type === "inflight") touchedInflight = true;
       try {
         apply(event, reset);
       } catch {
         diagnostics.value = { ...diagnostics.value, bad: diagnostics.value.bad + 1 };
       }
-    });
+    }
     if (touchedInflight) inflight.value = [...requests.values()].sort(inOrder);
     freshAt.value = Date.now();
   });
@@ -250,8 +273,9 @@ function drain(): void {
 function schedule(): void {
   if (drawing) return;
   drawing = true;
-  if (document.hidden) setTimeout(drain, 250);
-  else requestAnimationFrame(drain);
+  // frames do not come in a tab that is covered
+  setTimeout(drain, 250);
+  if (!document.hidden) requestAnimationFrame(drain);
 }
 
 export function receive(message: FromHub): void {

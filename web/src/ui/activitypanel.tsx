@@ -13,7 +13,7 @@ import { isFiltered, readFilters, serverQuery, SORTS, validId, type Filters } fr
 import { absolute, bytes, clock, count, plural, relative, seconds, speed, tokens } from "../lib/format";
 import { saveText } from "../lib/save";
 import { throttled } from "../lib/throttle";
-import { Button, Card, Chip, Dialog, Empty, ErrorNote, Field, Select, Segmented, Skeletons, Check } from "./basics";
+import { Button, Card, Chip, CommitInput, Dialog, Empty, ErrorNote, Field, Select, Segmented, Skeletons, Check } from "./basics";
 import { ColumnMenu } from "./columnmenu";
 import { CaptureDialog } from "./captureview";
 import { Histogram } from "./histogram";
@@ -205,7 +205,7 @@ function FilterBar({ filters, model }: { filters: Filters; model: string | null 
   };
   const idField = (key: "min_id" | "max_id", label: string, value: string) => (
     <Field label={label} error={validId(value) ? undefined : "a whole number from 1"}>
-      <input inputMode="numeric" value={value} aria-invalid={!validId(value)} onChange={(event) => setFilter({ [key]: event.currentTarget.value.trim() })} />
+      <CommitInput numeric value={value} invalid={!validId(value)} onCommit={(next) => setFilter({ [key]: next.trim() })} />
     </Field>
   );
   return (
@@ -217,10 +217,10 @@ function FilterBar({ filters, model }: { filters: Filters; model: string | null 
       </>}
       {!model && <Field label="Models"><Select value="" options={[["", filters.models.length ? plural(filters.models.length, "model") : "All"], ...names.map((name) => [name, `${filters.models.includes(name) ? "✓ " : ""}${name}`] as const)]} onChange={addModel} /></Field>}
       <Field label="Status"><Select value={filters.status} options={[["", "All"], ["ok", "OK"], ["client", "Client error"], ["server", "Server error"], ["error", "Any error"]]} onChange={(value) => setFilter({ status: value })} /></Field>
-      <Field label="Path"><input value={filters.path} onChange={(event) => setFilter({ path: event.currentTarget.value })} /></Field>
+      <Field label="Path"><CommitInput value={filters.path} onCommit={(next) => setFilter({ path: next })} /></Field>
       {idField("min_id", "ID from", filters.minId)}
       {idField("max_id", "ID to", filters.maxId)}
-      <div class="grow"><Field label="Text in error or metadata"><input data-filter type="search" value={filters.text} onChange={(event) => setFilter({ q: event.currentTarget.value })} /></Field></div>
+      <div class="grow"><Field label="Text in error or metadata"><CommitInput filter value={filters.text} onCommit={(next) => setFilter({ q: next })} /></Field></div>
       <Check label="Has capture" checked={filters.capture} onChange={(on) => setFilter({ has_capture: on ? "1" : null })} />
       <Field label="Rows"><Select value={prefs.value.activitySize} options={SIZES.map((size) => [size, String(size)] as const)} onChange={(value) => { setPref("activitySize", Number(value)); setQuery({ page: null }); }} /></Field>
       <Button small onClick={clearFilters}>Clear filters</Button>
@@ -299,7 +299,7 @@ function Cell({ id, row, open }: { id: string; row: Activity; open: () => void }
   const unknown = "not reported by the server";
   switch (id) {
     case "time":
-      return <td class="muted" title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
+      return <td class="muted nowrap" title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
     case "model":
       return <td><a href={modelHref(row.model)}>{row.model}</a></td>;
     case "resp_status_code":

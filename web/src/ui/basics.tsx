@@ -141,6 +141,37 @@ export function Field({ label, children, error }: { label: string; children: Com
   );
 }
 
+/** A text field that tells its value when it is left or Enter is pressed; what is being typed survives redraws. */
+export interface CommitInputProps {
+  value: string;
+  onCommit: (value: string) => void;
+  invalid?: boolean;
+  placeholder?: string;
+  maxLength?: number;
+  numeric?: boolean;
+  /** What the key / goes to. */
+  filter?: boolean;
+}
+
+export function CommitInput({ value, onCommit, invalid, placeholder, maxLength, numeric, filter }: CommitInputProps) {
+  const [draft, setDraft] = useState<string | null>(null);
+  return (
+    <input
+      aria-invalid={invalid}
+      placeholder={placeholder}
+      maxLength={maxLength}
+      inputMode={numeric ? "numeric" : undefined}
+      data-filter={filter}
+      value={draft ?? value}
+      onInput={(event) => setDraft(event.currentTarget.value)}
+      onChange={(event) => {
+        setDraft(null);
+        onCommit(event.currentTarget.value);
+      }}
+    />
+  );
+}
+
 export function Check({ label, checked, onChange, disabled }: { label: ComponentChildren; checked: boolean; onChange: (on: boolean) => void; disabled?: boolean }) {
   return (
     <label class="check">

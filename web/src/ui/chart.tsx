@@ -45,7 +45,7 @@ export function Chart(props: ChartProps) {
       {
         width: element.clientWidth,
         height: HEIGHT,
-        padding: [6, 8, 0, 0],
+        padding: [6, 26, 0, 0],
         legend: { show: false },
         cursor: { sync: { key: SYNC }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, range: () => [latest.current.from, latest.current.to] }, y: { range: (_, low, high) => scale(low, high, latest.current.zero ?? true) } },

@@ -15,6 +15,8 @@ interface Entry {
   note: string;
 }
 
+const REASONS: Record<string, string> = { evict: "made room for another model", ttl: "was idle for its ttl", unload: "on request", removed: "left the configuration", shutdown: "the program ended", abort: "its start was given up" };
+
 const entries = computed<Entry[]>(() => {
   const found: Entry[] = [];
   const began = new Map<string, number>();
@@ -27,9 +29,10 @@ const entries = computed<Entry[]>(() => {
       const from = began.get(model);
       found.push({ at, model, tone: "ok", mark: "disc", text: from ? `loaded in ${span((at - from) / 1000)}` : "loaded", note: "" });
     } else if (to === "stopped") {
-      if (before === "starting") found.push({ at, model, tone: "bad", mark: "triangle", text: note ? "did not start" : "start ended", note });
+      if (REASONS[note] && before !== "ready") found.push({ at, model, tone: "idle", mark: "ring", text: "unloaded", note: REASONS[note]! });
+      else if (before === "starting") found.push({ at, model, tone: "bad", mark: "triangle", text: "did not start", note });
       else if (before === "ready") found.push({ at, model, tone: "bad", mark: "triangle", text: "ended by itself", note });
-      else found.push({ at, model, tone: "idle", mark: "ring", text: "unloaded", note });
+      else found.push({ at, model, tone: "idle", mark: "ring", text: "unloaded", note: REASONS[note] ?? note });
     } else if (to === "reloaded") found.push({ at, model, tone: "info", mark: "diamond", text: "configuration reloaded", note: "" });
     else if (to === "reload failed") found.push({ at, model, tone: "bad", mark: "triangle", text: "configuration reload failed", note });
   }

@@ -104,7 +104,8 @@ export function LogPanel({ ring, title, revision, error, retry }: LogPanelProps)
   });
 
   const onScroll = () => {
-    const element = scroller.current!;
+    const element = scroller.current;
+    if (!element) return; // the last scroll event may come after the panel has gone
     top.value = element.scrollTop;
     following.current = element.scrollHeight - element.scrollTop - element.clientHeight <= 40;
     if (following.current) fresh.value = 0;

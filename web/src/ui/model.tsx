@@ -1,7 +1,7 @@
 // How a model looks wherever it appears: its state, its actions, its facts.
 import { Component } from "preact";
 import { cancelRequest, cancelling, failures, load, loading, unload } from "../state/actions";
-import { inflightByModel, online } from "../state/live";
+import { inflightByModel, lastUsed, modelMemory, online } from "../state/live";
 import { bytes, span } from "../lib/format";
 import type { Inflight, Model } from "../wire/types";
 import { href, modelHref } from "../state/router";
@@ -83,17 +83,26 @@ function Starting({ model }: { model: Model }) {
 
 export function Ttl({ model }: { model: Model }) {
   if (model.peerID || model.ttl_s === undefined) return <span class="muted">–</span>;
-  if (model.ttl_s === 0) return <span class="muted">stays loaded</span>;
-  if (model.state !== "ready" || !model.ttl_expires) return <span class="muted">{span(model.ttl_s)}</span>;
+  if (model.ttl_s <= 0) return <span class="muted">stays loaded</span>;
+  if (model.state !== "ready") return <span class="muted">{span(model.ttl_s)}</span>;
+  if (inflightByModel.value.get(model.id)) return <span class="muted">in use</span>;
   void tick.value;
-  return <span title="until it is unloaded for want of requests">{span((Date.parse(model.ttl_expires) - Date.now()) / 1000)} left</span>;
+  const used = lastUsed.value.get(model.id) ?? 0;
+  const expires = Math.max(model.ttl_expires ? Date.parse(model.ttl_expires) : 0, used ? used + model.ttl_s * 1000 : 0);
+  if (!expires) return <span class="muted">{span(model.ttl_s)}</span>;
+  return <span class="num nowrap" title="until it is unloaded for want of requests">{span((expires - Date.now()) / 1000)} left</span>;
 }
 
-export const memoryText = (model: Model): string => {
-  const vram = model.vram_mb ? `${(model.vram_mb / 1024).toFixed(1)} GiB VRAM` : "";
-  const rss = model.rss_mb ? `${(model.rss_mb / 1024).toFixed(1)} GiB RAM` : "";
-  return [vram, rss].filter(Boolean).join(" · ");
-};
+export function memoryText(model: Model): string {
+  const measured = model.state === "ready" || model.state === "starting" ? modelMemory.value.get(model.id) : undefined;
+  const video = model.vram_mb ?? measured?.vram_mb ?? 0;
+  const main = model.rss_mb ?? measured?.rss_mb ?? 0;
+  const size = (mb: number) => (mb < 1024 ? `${Math.round(mb)} MiB` : `${(mb / 1024).toFixed(1)} GiB`);
+  return [video ? `${size(video)} VRAM` : "", main ? `${size(main)} RAM` : ""].filter(Boolean).join(" · ");
+}
+
+/** Why the share of a model in the memory of the cards is not known. */
+export const memoryReason = (model: Model): string => modelMemory.value.get(model.id)?.reason || "no process, or the driver does not tell what each process takes";
 
 /** Load, Cancel load, Unload or Retry: what the state allows. */
 export function ModelActions({ model }: { model: Model }) {

@@ -10,7 +10,7 @@ let timer: ReturnType<typeof setInterval> | undefined;
 
 function needed(): boolean {
   if (document.hidden) return false;
-  return inflight.value.length > 0 || (models.value ?? []).some((model) => model.state === "starting" || model.state === "stopping" || model.ttl_expires);
+  return inflight.value.length > 0 || (models.value ?? []).some((model) => model.state === "starting" || model.state === "stopping" || (model.state === "ready" && (model.ttl_s ?? 0) > 0));
 }
 
 function adjust(): void {

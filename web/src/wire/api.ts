@@ -111,8 +111,10 @@ export const api = {
   stats: async (query: URLSearchParams) => decodeStats(await json(`/api/metrics/stats?${query}`)),
   capture: async (id: number | string, signal?: AbortSignal) =>
     decodeCapture(await json(`/api/captures/${id}`, withSignal(signal))),
-  performance: async (after = "") =>
-    decodePerformance(await json(`/api/performance${after ? `?after=${encodeURIComponent(after)}` : ""}`)),
+  async performance(after = "") {
+    const raw = await json(`/api/performance${after ? `?after=${encodeURIComponent(after)}` : ""}`);
+    return { ...decodePerformance(raw), models: bag(raw, "performance")["models"] };
+  },
   hardware: async () => decodeHardware(await json("/api/hardware")),
   config: async () => bag(await json("/api/config"), "configuration"),
   async decisions() {

@@ -28,7 +28,8 @@ export const TIMING: Timing = { silence: 45_000, release: 300_000, gone: 180_000
 
 const BACKOFF = [1_000, 2_000, 4_000, 5_000];
 const GATHER = 300;
-const FLUSH = 40;
+/** ms between two deliveries to the tabs: ten a second look alive and cost little. */
+const FLUSH = 100;
 const LOG_REPLAY = 400_000;
 const PERF_REPLAY = 720;
 const DECISIONS_REPLAY = 200;
@@ -244,6 +245,7 @@ export class Hub {
     for (const event of events) this.snapshot.add(event);
     this.setStatus("connected");
     this.tell(events, true);
+    this.reconsider(); // a tab may have asked for more while this stream was being opened
   }
 
   private lost(status: Connection): void {
@@ -263,7 +265,7 @@ export class Hub {
     }
     this.flushTimer ??= setTimeout(() => {
       this.flushTimer = undefined;
-      const events = this.pending;
+      const events = withoutOutdated(this.pending);
       this.pending = [];
       if (events.length) this.tell(events, false);
     }, FLUSH);
@@ -286,6 +288,12 @@ export class Hub {
   private statusMessage(): FromHub {
     return { kind: "status", status: this.status, retryAt: this.retryAt, since: this.since };
   }
+}
+
+/** Of several complete lists of models only the last matters. */
+function withoutOutdated(events: EventMessage[]): EventMessage[] {
+  const last = events.findLastIndex((event) => event.type === "modelStatus");
+  return events.filter((event, i) => event.type !== "modelStatus" || i === last);
 }
 
 const has = (events: EventMessage[], type: string): boolean => events.some((event) => event.type === type);

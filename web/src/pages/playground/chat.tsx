@@ -70,7 +70,7 @@ function Turn({ entry, live, previous, foreign = false }: { entry: Entry; live: 
         </span>
       </header>
       {entry.loading && <details open={live && !entry.text}><summary>Loading notice</summary><pre class="code" tabIndex={0}>{entry.loading}</pre></details>}
-      {entry.reasoning && <details><summary>Reasoning ({entry.reasoning.length} chars{entry.reasoningMs ? `, ${short(entry.reasoningMs)}` : ""}){live && !entry.text ? " …" : ""}</summary><pre class="code" tabIndex={0}>{entry.reasoning}</pre></details>}
+      {entry.reasoning && <details><summary>Reasoning ({entry.reasoning.length} chars{entry.reasoningMs === undefined ? "" : `, ${short(entry.reasoningMs)}`}){live && !entry.text ? " …" : ""}</summary><pre class="code" tabIndex={0}>{entry.reasoning}</pre></details>}
       {editing.value !== null ? (
         <textarea autocomplete="off" aria-label="Edit the message" value={editing.value} onInput={(event) => (editing.value = event.currentTarget.value)}
           onKeyDown={(event) => {

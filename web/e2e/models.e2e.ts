@@ -1,0 +1,253 @@
+import { writeFileSync, readFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect } from "vitest";
+import { check, flight, model, pause, script, settled } from "./harness";
+import { configFile, fakeUpstream, python, startProgram, type Program } from "./program";
+
+const connected = "#connection:has-text('Connected')";
+let own: Program;
+let config: string;
+
+beforeAll(async () => {
+  const cmd = `${python} ${fakeUpstream} --port \${PORT}`;
+  config = configFile(`models:\n  quick: {cmd: '${cmd}'}\n  slow: {cmd: '${cmd} --ready-after 60'}\n  broken: {cmd: '${python} -c "print(42, flush=True); raise SystemExit(1)"', proxy: 'http://127.0.0.1:1'}\ngroups: {all: {swap: false, exclusive: false, members: [quick, slow, broken]}}\n`);
+  own = await startProgram(["-config", config, "-watch-config"]);
+});
+afterAll(() => own.stop());
+
+const names = (page: import("playwright-core").Page) => page.locator("tr[data-model]").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
+
+describe("models, profiles, selectors", () => {
+  check("UI-20", "models stand in natural order, the id where there is no name", async ({ page, stage, go }) => {
+    script(stage, [model("z", "stopped", { name: "m10" }), model("y", "stopped", { name: "m2" }), model("x", "stopped", { name: "M1" }), model("m3")]);
+    await go("/ui/models");
+    await settled(async () => (await names(page)).length === 4);
+    expect(await names(page)).toEqual(["x", "y", "m3", "z"]);
+    await page.getByRole("link", { name: "m3" }).first().waitFor();
+  });
+
+  check("UI-21", "every state has its shape, its word and its action", async ({ page, stage, go }) => {
+    const states: [string, string, string, string | null][] = [
+      ["stopped", "ring", "Stopped", "Load"], ["starting", "arc", "Starting", "Cancel load"], ["ready", "disc", "Ready", "Unload"],
+      ["stopping", "half", "Stopping", "Stopping"], ["shutdown", "cross", "Shut down", null], ["dreaming", "dash", "Unknown", null], ["", "dash", "Unknown", null],
+    ];
+    script(stage, states.map(([state], i) => model(`m${i}`, state)));
+    await go("/ui/models");
+    for (const [i, [, mark, word, action]] of states.entries()) {
+      const cell = page.locator(`tr[data-model="m${i}"]`);
+      await cell.locator(".state", { hasText: word }).first().waitFor();
+      expect(await cell.locator(`svg[data-mark="${mark}"]`).count()).toBe(1);
+      const buttons = cell.locator("td").last().getByRole("button");
+      if (action) expect(await buttons.first().innerText()).toContain(action);
+      else expect(await buttons.count()).toBe(0);
+    }
+    const shapes = states.slice(0, 6).map(([, mark]) => mark);
+    expect(new Set(shapes).size).toBe(shapes.length);
+  });
+
+  check("UI-22", "Load shows its progress and ends ready, also where the server has no root page", async ({ page, stage, go }) => {
+    await go("/ui/models");
+    await page.locator(connected).waitFor();
+    for (const answer of [200, 404]) {
+      stage.off();
+      if (answer === 404)
+        stage.on("GET", /^\/upstream\/quick\//, async (_, response) => {
+          await fetch(`${own.url}/upstream/quick/`);
+          response.writeHead(404).end("no such page");
+        });
+      await page.getByRole("button", { name: "Load quick" }).click();
+      await page.locator('tr[data-model="quick"]', { hasText: "Ready" }).waitFor();
+      await page.getByRole("button", { name: "Unload quick" }).waitFor();
+      expect(new URL(page.url()).pathname).toBe("/ui/models");
+      await pause(150);
+      expect(await page.locator(".toast").count()).toBe(0);
+      await page.getByRole("button", { name: "Unload quick" }).click();
+      await page.locator('tr[data-model="quick"]', { hasText: "Stopped" }).waitFor();
+    }
+  }, { program: () => own.url, init: ({ allow }) => allow(/404/) });
+
+  check("UI-23", "a load can be cancelled; its process is gone", async ({ page, go, stage }) => {
+    await go("/ui/models");
+    await page.getByRole("button", { name: "Load slow" }).click();
+    await page.locator('tr[data-model="slow"]', { hasText: /Starting · \d+ s/ }).waitFor();
+    await page.getByRole("button", { name: "Cancel load of slow" }).click();
+    await page.locator('tr[data-model="slow"]', { hasText: "Stopped" }).waitFor();
+    const running = (await (await fetch(`${stage.url}/running`)).json()) as { running: { model: string }[] };
+    expect(running.running.filter((item) => item.model === "slow")).toEqual([]);
+    await pause(150);
+    expect(await page.locator(".toast").count()).toBe(0);
+  }, { program: () => own.url, init: ({ allow }) => allow(/50\d|499/) });
+
+  check("UI-24", "a model that ends at once is shown as failed, with its words and its log", async ({ page, go }) => {
+    await go("/ui/models");
+    await page.getByRole("button", { name: "Load broken" }).click();
+    await page.locator('tr[data-model="broken"]', { hasText: "Failed · exit 1" }).waitFor();
+    const told = page.locator(".toast.bad");
+    await told.waitFor();
+    expect(await told.innerText()).toContain("exited prematurely");
+    await told.getByRole("button", { name: "View log" }).click();
+    await page.getByRole("log", { name: /Log of broken, lines/ }).getByText("42").first().waitFor();
+    await page.getByRole("button", { name: "Retry broken" }).waitFor();
+  }, { program: () => own.url, init: ({ allow }) => allow(/50\d/) });
+
+  check("UI-25", "ids with every letter reach the server whole", async ({ page, stage, go }) => {
+    const ids = ["org/model", "a b", "x#y?z%41"];
+    script(stage, ids.flatMap((id) => [model(id), model(`${id}-up`, "ready")]));
+    stage.on("GET", /^\/upstream\//, { text: "ok" });
+    stage.on("POST", /^\/api\/models\/unload\//, { text: "OK" });
+    stage.on("GET", /^\/logs\/stream\//, { text: "a line\n" });
+    await go("/ui/models");
+    for (const id of ids) {
+      await page.getByRole("button", { name: `Load ${id}`, exact: true }).click();
+      await page.getByRole("button", { name: `Unload ${id}-up`, exact: true }).click();
+      await page.locator(`tr[data-model="${id}"] a.strong`).click();
+      await page.getByRole("heading", { name: id, level: 1, exact: true }).waitFor();
+      await page.getByRole("link", { name: "Logs", exact: true }).last().click();
+      await page.getByText("a line").first().waitFor();
+      await page.goBack();
+      await page.goBack();
+    }
+    const asked = (pattern: RegExp, start: string) => [...new Set(stage.seen.filter((item) => pattern.test(item.path)).map((item) => item.path.slice(start.length).split("?")[0]!.replace(/\/$/, "").split("/").map(decodeURIComponent).join("/")))];
+    expect(asked(/^\/upstream\//, "/upstream/")).toEqual(ids);
+    expect(asked(/^\/api\/models\/unload\//, "/api/models/unload/")).toEqual(ids.map((id) => `${id}-up`));
+    expect(asked(/^\/logs\/stream\//, "/logs/stream/")).toEqual(ids);
+  });
+
+  check("UI-26", "Unload all asks when requests would be lost", async ({ page, stage, go }) => {
+    script(stage, [model("m", "ready")], [flight("1", "m"), flight("2", "m")]);
+    stage.on("POST", /^\/api\/models\/unload$/, { json: { msg: "ok" } });
+    await go("/ui/models");
+    const press = () => page.locator("main").getByRole("button", { name: "Unload all" }).click();
+    await press();
+    await page.getByRole("dialog").getByText("2 requests in flight").waitFor();
+    await page.getByRole("dialog").getByRole("button", { name: "Cancel" }).click();
+    expect(stage.requests("POST", /unload/).length).toBe(0);
+    await press();
+    await page.getByRole("dialog").getByRole("button", { name: "Unload all" }).click();
+    await settled(() => stage.requests("POST", /unload/).length === 1);
+    await pause(200);
+    expect(stage.requests("POST", /unload/).length).toBe(1);
+  });
+
+  check("UI-27", "300 models changing 30 times a second leave the page quick", async ({ page, stage, go, context }) => {
+    const list = Array.from({ length: 300 }, (_, i) => model(`model-${i}`, "stopped", { description: "a model among many" }));
+    script(stage, list);
+    await go("/ui/models");
+    await page.locator("tr[data-model]").nth(299).waitFor();
+    const cdp = await context.newCDPSession(page);
+    await cdp.send("Performance.enable", { timeDomain: "threadTicks" }); // its own time, whatever else runs here
+    const busy = async () => (await cdp.send("Performance.getMetrics")).metrics.find((item) => item.name === "TaskDuration")!.value;
+    const states = ["starting", "ready", "stopping", "stopped"];
+    let turn = 0;
+    const timer = setInterval(() => {
+      const at = (turn * 7) % 300;
+      list[at] = { ...list[at]!, state: states[turn % 4]! };
+      turn += 1;
+      stage.send("modelStatus", list);
+    }, 33);
+    try {
+      await pause(300);
+      const before = await busy();
+      const began = Date.now();
+      await pause(2_500);
+      const share = (await busy() - before) / ((Date.now() - began) / 1000);
+      expect(share).toBeLessThan(0.3);
+      const took = await page.evaluate(async () => {
+        const input = document.querySelector<HTMLInputElement>("main [data-filter]")!;
+        const began = performance.now();
+        input.value = "model-29";
+        input.dispatchEvent(new InputEvent("input", { bubbles: true }));
+        await new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)));
+        return performance.now() - began;
+      });
+      expect(took).toBeLessThan(200);
+    } finally {
+      clearInterval(timer);
+    }
+    await settled(async () => (await page.locator("tr[data-model]").count()) === 11);
+  }, { axe: false });
+
+  check("UI-28", "the filter looks everywhere, stands in the address, and pins stay", async ({ page, stage, go }) => {
+    script(stage, [model("alpha", "stopped", { aliases: ["gpt-x"] }), model("beta", "stopped", { description: "sees pictures" }), model("gamma", "stopped", { capabilities: { vision: true } })]);
+    await go("/ui/models");
+    for (const [text, found] of [["gpt-x", "alpha"], ["pictures", "beta"], ["vision", "gamma"]]) {
+      await page.getByRole("searchbox", { name: "Filter models" }).fill(text!);
+      await settled(async () => String(await names(page)) === found);
+      expect(new URL(page.url()).searchParams.get("q")).toBe(text);
+    }
+    await page.getByRole("searchbox", { name: "Filter models" }).fill("");
+    await page.getByRole("button", { name: "Pin gamma" }).click();
+    await settled(async () => (await names(page))[0] === "gamma");
+    await pause(350);
+    await page.reload();
+    await settled(async () => (await names(page))[0] === "gamma");
+  });
+
+  check("UI-29", "unlisted models are hidden and counted; the switch is remembered", async ({ page, stage, go }) => {
+    script(stage, [model("seen"), model("hidden", "stopped", { unlisted: true })]);
+    await go("/ui/models");
+    await page.getByText("Unlisted (1 hidden)").waitFor();
+    expect(await names(page)).toEqual(["seen"]);
+    await page.getByRole("checkbox", { name: /Unlisted/ }).check();
+    await settled(async () => (await names(page)).length === 2);
+    await pause(350);
+    await page.reload();
+    await settled(async () => (await names(page)).length === 2);
+  });
+
+  check("UI-30", "a profile is switched at once, rolled back on refusal, and follows others", async ({ page, stage, go, allow }) => {
+    allow(/404/);
+    script(stage, [model("m")]);
+    stage.on("GET", /^\/api\/profiles/, { json: { active: null, profiles: [{ id: "day", description: "", pins: { a: "m" } }, { id: "night", description: "quiet", pins: {} }] } });
+    stage.on("PUT", /^\/api\/profiles\/active/, { json: { active: "night" } });
+    await go("/ui/models");
+    const picker = page.getByRole("combobox", { name: "Profile" });
+    await picker.selectOption("night");
+    await settled(async () => (await picker.inputValue()) === "night");
+    stage.on("PUT", /^\/api\/profiles\/active/, { status: 404, delay: 150, json: { error: { message: 'profile "day" not found' } } });
+    await picker.selectOption("day");
+    await page.locator(".toast.bad", { hasText: "not found" }).waitFor();
+    await settled(async () => (await picker.inputValue()) === "night");
+    stage.send("profileChanged", { active: "day" });
+    await settled(async () => (await picker.inputValue()) === "day");
+  });
+
+  check("UI-31", "disabled pins, selectors with their targets, peers without actions", async ({ page, stage, go }) => {
+    script(stage, [model("one", "ready"), model("two"), model("east/solo", "", { peerID: "east" })]);
+    stage.on("GET", /^\/api\/profiles/, { json: { active: null, profiles: [{ id: "quiet", description: "", pins: { off: "" } }] } });
+    stage.on("GET", /^\/v1\/models/, { json: { object: "list", data: [{ id: "pool", meta: { llamaswap: { type: "selector", strategy: "spillover", spillover: 4, targets: ["two", "one"] } } }] } });
+    await go("/ui/models");
+    await page.getByText("disabled").waitFor();
+    const selector = page.locator("li", { hasText: "pool" });
+    await selector.getByText("spillover 4").waitFor();
+    expect(await selector.getByRole("link").allInnerTexts()).toEqual(["two", "one"]);
+    await selector.getByText("loaded").waitFor();
+    const peer = page.locator('tr[data-model="east/solo"]');
+    await peer.getByText("Remote").waitFor();
+    expect(await peer.getByRole("button").count()).toBe(0);
+  });
+
+  check("UI-32", "a model is found by alias; an unknown one only after the list is known", async ({ page, stage, go, url }) => {
+    stage.events = "held";
+    await go("/ui/models/gpt-x");
+    await page.getByRole("status", { name: "Loading the model" }).waitFor();
+    expect(await page.getByText("not found").count()).toBe(0);
+    script(stage, [model("alpha-7b", "stopped", { aliases: ["gpt-x"] })]);
+    await page.reload();
+    await page.getByRole("heading", { name: "alpha-7b", level: 1 }).waitFor({ timeout: 15_000 });
+    await page.goto(`${url}/ui/models/alpha-8b`);
+    await page.getByRole("heading", { name: "Model not found" }).waitFor();
+    await page.locator("main").getByRole("link", { name: "alpha-7b" }).waitFor();
+  });
+
+  check("UI-75", "a failed reload shows the reader's words; a good one refreshes the lists", async ({ page, go }) => {
+    await go("/ui/models");
+    await page.locator(connected).waitFor();
+    const good = readFileSync(config, "utf8");
+    writeFileSync(config, `${good}\n  bad indent: [`);
+    await page.locator(".banner.bad", { hasText: "Reload failed" }).waitFor({ timeout: 20_000 });
+    expect(await page.locator(".banner.bad").innerText()).toMatch(/config\.yaml|line/);
+    writeFileSync(config, good.replace("groups:", `  newcomer: {cmd: 'x', proxy: 'http://127.0.0.1:1'}\ngroups:`));
+    await page.locator(".banner.ok", { hasText: "Configuration reloaded" }).waitFor({ timeout: 20_000 });
+    await page.locator('tr[data-model="newcomer"]').waitFor();
+  }, { program: () => own.url });
+});

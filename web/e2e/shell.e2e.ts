@@ -1,0 +1,229 @@
+import { describe, expect } from "vitest";
+import { activityPages, axeClean, check, flight, model, pause, row, script, settled, type Scene } from "./harness";
+
+const connected = "#connection:has-text('Connected')";
+export const PAGES: [string, string][] = [
+  ["", "Overview"], ["models", "Models"], ["models/demo", "demo"], ["models/demo?tab=details", "demo"], ["activity", "Activity"], ["captures/1", "Capture #1"], ["logs", "Logs"],
+  ["performance", "Performance"], ["timeline", "Timeline"], ["playground/chat", "Playground"], ["playground/images", "Playground"], ["playground/speech", "Playground"], ["playground/transcription", "Playground"],
+  ["playground/rerank", "Playground"], ["playground/embeddings", "Playground"], ["playground/load", "Playground"], ["hardware", "Hardware"], ["settings", "Settings"], ["nowhere", "Page not found"],
+];
+
+function furnished(stage: Scene["stage"]): void {
+  script(stage, [model("demo", "ready", { description: "a model", ttl_s: 300, context_length: 131072, capabilities: { vision: true } }), model("waiting", "starting"), model("idle"), model("broken", "stopped", { last_error: { message: "it exited", exit_code: 1 } }), model("east/far", "", { peerID: "east" })], [flight("1", "demo")]);
+  stage.opening.unshift(["logData", { source: "proxy", data: "2026-01-01 12:00:00 [INFO] a line\n" }]);
+  activityPages(stage, () => [row(3, { has_capture: true }), row(2, { resp_status_code: 502, error_msg: "refused" }), row(1)]);
+  stage.on("GET", /metrics\/stats/, { json: { total_requests: 3, total_input_tokens: 10, total_output_tokens: 20, total_cache_tokens: 1, prompt_histogram: { bins: [1, 4, 2], min: 10, max: 40, binSize: 10, p50: 20, p95: 38, p99: 40 }, gen_histogram: null } });
+  stage.on("GET", /^\/api\/captures\//, { json: { id: 1, req_path: "/v1/chat/completions", req_headers: { A: "b" }, req_body: Buffer.from('{"messages":[{"role":"user","content":"hi"}]}').toString("base64"), resp_headers: {}, resp_body: null } });
+}
+
+describe("shell, preferences, access", () => {
+  for (const [name, options] of [["light", {}], ["dark", { dark: true }], ["high contrast", { context: { contrast: "more" } }]] as const)
+    check("UI-63", `every page is accessible and fits from 320 to 1280 px, ${name}`, async ({ page, stage, url }) => {
+      furnished(stage);
+      for (const [path, heading] of PAGES) {
+        await page.setViewportSize({ width: 1280, height: 800 });
+        await page.goto(`${url}/ui/${path}`);
+        await page.getByRole("heading", { name: heading, level: 1 }).waitFor({ state: "attached" });
+        await page.locator(connected).waitFor();
+        await settled(async () => (await page.locator("main .skeleton").count()) === 0);
+        await axeClean(page);
+        if (name !== "light") continue;
+        for (const width of [320, 390, 768]) {
+          await page.setViewportSize({ width, height: 800 });
+          const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+          expect(wider, `${path} at ${width} px`).toBeLessThanOrEqual(0);
+        }
+        await axeClean(page);
+      }
+    }, options as object);
+
+  check("UI-64", "all of it can be done from the keyboard", async ({ page, stage, go }) => {
+    furnished(stage);
+    stage.on("POST", /models\/unload\/demo/, { text: "OK" });
+    stage.on("GET", /^\/logs\/stream\/demo/, { text: "its log\n" });
+    await go();
+    await page.locator(connected).waitFor();
+    stage.send("inflight", { operation: "remove", id: "1" });
+    await page.keyboard.press("Control+k");
+    await page.getByRole("combobox", { name: "Command" }).waitFor();
+    await page.keyboard.type("unload demo");
+    await page.keyboard.press("Enter");
+    await settled(() => stage.requests("POST", /unload\/demo/).length === 1);
+    await page.keyboard.press("Control+k");
+    await page.keyboard.type("logs of demo");
+    await page.keyboard.press("Enter");
+    await page.getByText("its log").waitFor();
+    await settled(() => page.evaluate(() => document.activeElement?.tagName === "H1"));
+    await page.keyboard.press("Alt+ArrowLeft");
+    await page.goBack().catch(() => undefined);
+    await page.keyboard.press("g");
+    await page.keyboard.press("m");
+    await page.getByRole("heading", { name: "Models", level: 1 }).waitFor();
+    expect(await page.locator('.nav [aria-current="page"]').first().innerText()).toContain("Models");
+    await page.keyboard.press("/");
+    expect(await page.evaluate(() => document.activeElement?.getAttribute("aria-label"))).toBe("Filter models");
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("j");
+    await settled(() => page.evaluate(() => document.activeElement?.tagName === "TR"));
+    const outline = await page.evaluate(() => getComputedStyle(document.activeElement!).outlineStyle);
+    expect(outline).toBe("solid");
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+    await page.keyboard.press("Escape");
+    await settled(() => page.evaluate(() => document.activeElement?.tagName === "TR"));
+  });
+
+  check("UI-65", "on a phone the sheet closes on a choice, and the heading has the focus", async ({ page, stage, go }) => {
+    furnished(stage);
+    await go();
+    await page.locator(connected).waitFor();
+    await page.getByRole("button", { name: "Open navigation" }).click();
+    await page.getByRole("dialog").getByRole("link", { name: "Activity" }).click();
+    await page.getByRole("heading", { name: "Activity", level: 1 }).waitFor();
+    expect(await page.getByRole("dialog").count()).toBe(0);
+    await settled(() => page.evaluate(() => document.activeElement?.textContent === "Activity"));
+    await page.getByRole("button", { name: "Open navigation" }).click();
+    await page.keyboard.press("Escape");
+    await settled(async () => (await page.getByRole("dialog").count()) === 0);
+  }, { width: 390 });
+
+  check("UI-66", "the theme follows the system at once, and a reload shows no white frame", async ({ page, stage, go }) => {
+    furnished(stage);
+    await go();
+    const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+    expect(await ground()).toBe("rgb(245, 246, 248)");
+    await page.emulateMedia({ colorScheme: "dark" });
+    await settled(async () => (await ground()) === "rgb(15, 18, 22)");
+    // before any module runs, the small script has set the theme
+    await page.route(/assets\/.*\.js/, (route) => route.abort());
+    await page.reload().catch(() => undefined);
+    expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
+    expect(await ground()).toBe("rgb(15, 18, 22)");
+    await page.unroute(/assets\/.*\.js/);
+    await page.reload();
+    await page.locator(connected).waitFor();
+  }, { init: ({ allow }) => allow(/ERR_FAILED/) });
+
+  check("UI-67", "what the reference program remembered is taken over once and left as it is", async ({ page, stage, go }) => {
+    furnished(stage);
+    const old: Record<string, string> = { "theme-mode": '"dark"', "models-dash-show-unlisted": "true", "activity-page-size": "50", "activity-columns": '["id","time","model"]', "playground-temperature": "not json {" };
+    await page.addInitScript((items) => {
+      if (!localStorage.length) for (const [key, value] of Object.entries(items)) localStorage.setItem(key, value);
+    }, old);
+    await go("/ui/activity");
+    await page.locator('tr[data-row="3"]').waitFor();
+    expect(await page.evaluate(() => document.documentElement.dataset["theme"])).toBe("dark");
+    expect(await page.getByRole("group", { name: "Requests, table", exact: true }).locator("th").allInnerTexts()).toEqual(["ID", "Time", "Model"]);
+    expect(stage.requests("GET", /limit=50/).length).toBeGreaterThan(0);
+    await page.keyboard.press("Control+b");
+    await pause(350);
+    const kept = await page.evaluate((keys) => keys.map((key) => localStorage.getItem(key)), Object.keys(old));
+    expect(kept).toEqual(Object.values(old));
+    expect(JSON.parse((await page.evaluate(() => localStorage.getItem("llamaswap.ui")))!).prefs.activitySize).toBe(50);
+  });
+
+  check("UI-68", "where nothing can be stored everything still works", async ({ page, stage, go }) => {
+    furnished(stage);
+    await page.addInitScript(() => {
+      for (const name of ["localStorage", "indexedDB"]) Object.defineProperty(globalThis, name, { get: () => { throw new DOMException("refused", "SecurityError"); } });
+    });
+    await go("/ui/models");
+    await page.locator('tr[data-model="demo"]').waitFor();
+    await page.getByRole("button", { name: /Theme: system/ }).click();
+    await settled(() => page.evaluate(() => document.documentElement.dataset["theme"] === "light"));
+    await pause(350);
+    await page.getByRole("link", { name: "Playground" }).click();
+    await page.getByRole("textbox", { name: "Message" }).waitFor();
+    expect(await page.locator(".toast, [role=alert]").count()).toBe(0);
+  });
+
+  check("UI-69", "a preference set in one tab reaches the other", async ({ page, stage, open, go, url }) => {
+    furnished(stage);
+    await go("/ui/settings");
+    const other = await open();
+    await other.goto(`${url}/ui/settings`);
+    await other.locator(connected).waitFor();
+    await page.getByRole("group", { name: "Theme" }).getByRole("button", { name: "Dark" }).click();
+    await settled(() => other.evaluate(() => document.documentElement.dataset["theme"] === "dark"));
+    await other.close();
+  });
+
+  check("UI-70", "reduced motion means none", async ({ page, stage, go }) => {
+    furnished(stage);
+    await go();
+    await page.locator(connected).waitFor();
+    const moving = await page.evaluate(() => [...document.querySelectorAll("*")].filter((element) => {
+      const style = getComputedStyle(element);
+      return style.animationName !== "none" || style.transitionDuration.split(",").some((time) => parseFloat(time) > 0.001);
+    }).map((element) => element.outerHTML.slice(0, 80)));
+    expect(moving).toEqual([]);
+  }, { context: { reducedMotion: "reduce" } });
+
+  check("UI-71", "another site cannot unload models; a script can", async ({ page, stage, go, open, allow }) => {
+    allow(/403/, /CORS/, /ERR_FAILED/);
+    await go();
+    await page.locator(connected).waitFor();
+    stage.on("GET", /^\/foreign/, { text: "<h1>elsewhere</h1>", type: "text/html" });
+    const foreign = await open();
+    await foreign.goto(`${stage.url.replace("127.0.0.1", "localhost")}/foreign`); // another site for a browser
+    await foreign.evaluate((url) => fetch(`${url}/api/models/unload`, { method: "POST", mode: "no-cors" }).catch(() => undefined), stage.url);
+    await settled(() => stage.requests("POST", /models\/unload/).length > 0);
+    const asked = stage.requests("POST", /models\/unload/).at(-1)!;
+    expect(asked.headers["sec-fetch-site"]).toBe("cross-site");
+    const answer = await fetch(`${stage.url}/api/models/unload`, { method: "POST", headers: { "Sec-Fetch-Site": "cross-site", Origin: "http://elsewhere.test" } });
+    expect(answer.status).toBe(403);
+    expect((await fetch(`${stage.url}/api/models/unload`, { method: "POST" })).status).toBe(200);
+    await foreign.close();
+  });
+
+  check("UI-72", "the policy of the page is sent, and nothing breaks it", async ({ page, go }) => {
+    const policies: string[] = [];
+    page.on("response", (response) => {
+      if (response.url().endsWith("/ui/")) policies.push(response.headers()["content-security-policy"] ?? "");
+    });
+    await page.addInitScript(() => {
+      (globalThis as unknown as { broken: string[] }).broken = [];
+      document.addEventListener("securitypolicyviolation", (event) => (globalThis as unknown as { broken: string[] }).broken.push(event.violatedDirective));
+    });
+    await go();
+    await page.locator(connected).waitFor();
+    expect(policies[0]).toContain("script-src 'self'");
+    expect(policies[0]).toContain("object-src 'none'");
+    expect(policies[0]).toContain("require-trusted-types-for 'script'");
+    for (const name of ["Logs", "Performance", "Playground", "Timeline"]) await page.getByRole("link", { name, exact: true }).click();
+    expect(await page.evaluate(() => (globalThis as unknown as { broken: string[] }).broken)).toEqual([]);
+  });
+
+  check("UI-73", "long and foreign names overlap nothing, and hide no button", async ({ page, stage, go }) => {
+    const long = "x".repeat(120);
+    script(stage, [model("通义千问-二点五", "ready", { name: "通义千问 🐪 模型" }), model(long, "stopped", { description: "word ".repeat(800) })]);
+    for (const width of [1280, 390]) {
+      await page.setViewportSize({ width, height: 800 });
+      await go("/ui/models");
+      const line = page.locator(`tr[data-model="${long}"]`);
+      await line.waitFor();
+      const button = (await line.getByRole("button", { name: /^Load/ }).boundingBox())!;
+      expect(button.x + button.width).toBeLessThanOrEqual(width);
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+      expect(await line.locator("a.strong").getAttribute("title")).toBe(long);
+    }
+  });
+
+  check("UI-74", "twice the size and wider text clip nothing", async ({ page, stage, url }) => {
+    furnished(stage);
+    await page.setViewportSize({ width: 640, height: 400 }); // 1280 × 800 at 200 %
+    for (const [path, heading] of [["", "Overview"], ["models", "Models"], ["activity", "Activity"], ["settings", "Settings"]] as const) {
+      await page.goto(`${url}/ui/${path}`);
+      await page.getByRole("heading", { name: heading, level: 1 }).waitFor();
+      await page.locator(connected).waitFor();
+      await page.evaluate(() => {
+        const sheet = new CSSStyleSheet();
+        sheet.replaceSync("* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important; } p { margin-bottom: 2em !important; }");
+        document.adoptedStyleSheets = [sheet];
+      });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), path).toBeLessThanOrEqual(0);
+      const clipped = await page.evaluate(() => [...document.querySelectorAll<HTMLElement>("main .button, main h1, main h2")].filter((element) => element.scrollWidth > element.clientWidth + 2 && getComputedStyle(element).overflow === "hidden" && !element.classList.contains("cut") && !element.classList.contains("visually-hidden")).map((element) => element.outerHTML.slice(0, 100)));
+      expect(clipped).toEqual([]);
+    }
+  });
+});
