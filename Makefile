@@ -89,6 +89,7 @@ tests: $(VENV)/dev.ready
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)
 	@$(BIN)/python -m bench.proxy $(ARGS)
+	@$(BIN)/python -m bench.logs
 
 departures: $(VENV)/dev.ready
 	$(call say,clients that leave; this takes some minutes)

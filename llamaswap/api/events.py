@@ -20,7 +20,7 @@ from quart_trio.wrappers import TrioResponse
 
 from llamaswap.api.app import ControlPlane, Surroundings
 from llamaswap.api.decisions import decision_body
-from llamaswap.api.history import model_facts
+from llamaswap.api.history import memory_facts, model_facts
 from llamaswap.api.model_status import model_status
 from llamaswap.config.schema import Model
 from llamaswap.errors import BadRequest
@@ -273,7 +273,9 @@ class EventStream:
         yield from self._frame("models", "modelStatus", status)
 
     def _facts(self, model: Model) -> Mapping[str, Any]:
-        return model_facts(model, self.around.models.facts(model.id), self.around.lifecycle)
+        around = self.around
+        known = model_facts(model, around.models.facts(model.id), around.lifecycle)
+        return {**known, **memory_facts(model.id, around.monitor.models)}
 
     def _profile(self) -> Iterator[bytes]:
         yield from self._frame("profile", "profileChanged", {"active": self.around.profile.name})

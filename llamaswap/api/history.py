@@ -6,7 +6,7 @@ Source: web-ui §0.1.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from llamaswap.config.schema import Model
 from llamaswap.errors import BadRequest
 from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.telemetry.lifecycle import KEPT, Lifecycle, Transition
+from llamaswap.telemetry.samples import ModelMemory
 
 FAILURE_LENGTH = 4_000
 """Characters of a failure that are shown; it ends with the last lines of the child's output."""
@@ -70,6 +71,15 @@ def model_facts(model: Model, facts: UpstreamFacts, lifecycle: Lifecycle) -> Map
             error["exit_code"] = failure.exit_code
         found["last_error"] = error
     return found
+
+
+def memory_facts(model: str, measured: Iterable[ModelMemory]) -> Mapping[str, Any]:
+    """What its processes hold, as last measured; nothing if it was not. Unknown is null."""
+    for entry in measured:
+        if entry.model == model:
+            found: dict[str, Any] = {"rss_mb": entry.rss_mb, "vram_mb": entry.vram_mb}
+            return found | ({"vram_reason": entry.vram_reason} if entry.vram_reason else {})
+    return {}
 
 
 def _moment(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,20 @@ async def first_samples(program: Program, series: str = "sys_stats") -> dict[str
             await trio.sleep(0.05)
 
 
+async def model_status(program: Program) -> dict[str, Any]:
+    """The only model's entry in the first snapshot of the event stream."""
+    with trio.fail_after(20):
+        async with program.http.stream("GET", "/api/events") as answer:
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    message = json.loads(line.removeprefix("data:"))
+                    if message["type"] == "modelStatus":
+                        [entry] = json.loads(message["data"])
+                        assert isinstance(entry, dict)
+                        return entry
+    raise AssertionError("the stream ended without modelStatus")
+
+
 async def test_samples_of_the_machine_its_cards_and_its_models(tmp_path: Path) -> None:
     socket = tmp_path / "lactd.sock"
     env = {"LACT_DAEMON_SOCKET_PATH": str(socket)}
@@ -65,6 +80,9 @@ async def test_samples_of_the_machine_its_cards_and_its_models(tmp_path: Path) -
             assert (model["model"], model["vram_mb"]) == ("m", None)
             assert "does not tell memory by process" in model["vram_reason"]
             assert model["rss_mb"] > 0
+            status = await model_status(program)
+            assert status["rss_mb"] == model["rss_mb"]
+            assert (status["vram_mb"], status["vram_reason"]) == (None, model["vram_reason"])
             bad = await program.http.get("/api/performance?after=yesterday")
             assert bad.status_code == 400
             assert bad.json()["error"]["message"] == (

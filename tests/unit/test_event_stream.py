@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -149,7 +150,8 @@ def opened() -> Iterator[Scene]:
     lifecycle.note(Transition(1_000_000_000.0, "m", "starting"), "stopped")
     around = Surroundings(
         models=cast(Any, models), current_config=lambda: CONFIG, hub=hub, live=unused,
-        decisions=decisions, profile=profile, monitor=unused, hardware=unused, lifecycle=lifecycle,
+        decisions=decisions, profile=profile, hardware=unused, lifecycle=lifecycle,
+        monitor=cast(Any, SimpleNamespace(models=())),
         counters=unused, bus=bus, inflight=book.inflight, book=book,
     )  # fmt: skip
     with ExitStack() as stack:
