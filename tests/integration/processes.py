@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 import socket
 import sys
@@ -19,6 +20,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def free_ports(count: int = 10) -> int:
+    """The first of `count` ports in a row that nobody uses now.
+
+    Below the range that outgoing connections take theirs from, so none of those is in the way.
+    """
+    while True:
+        first = random.randrange(20_000, 31_000)
+        if all(_is_free(port) for port in range(first, first + count)):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def fake_command(*flags: str, port: int | None = None) -> str:

@@ -118,7 +118,7 @@ def write(path: Path, text: str) -> str:
 def demo_config(folder: Path) -> str:
     """The path of a configuration like the built-in one, on ports nobody else uses now."""
     from llamaswap.demo.config import demo_config_text
-    from tests.integration.processes import free_port
+    from tests.integration.processes import free_ports
 
-    text = f"startPort: {free_port()}\n{demo_config_text(sys.executable)}"
+    text = f"startPort: {free_ports()}\n{demo_config_text(sys.executable)}"
     return write(folder / "demo.yaml", text)

@@ -32,7 +32,7 @@ import psutil
 import trio
 from attrs import define, field
 
-from tests.integration.processes import fake_command, free_port, is_alive
+from tests.integration.processes import fake_command, free_ports, is_alive
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("one", "two", "three", "noisy", "slow", "broken")
@@ -78,7 +78,7 @@ class Soak:
     url: str = ""
     output: bytearray = field(factory=bytearray)
     logged: Counter[str] = field(factory=Counter)
-    start_port: int = field(factory=free_port)
+    start_port: int = field(factory=free_ports)
     version: int = 0
     process: trio.Process | None = None
 

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from llamaswap.cli import main
-from tests.integration.processes import fake_command, free_port, settled
+from tests.integration.processes import fake_command, free_port, free_ports, settled
 from tests.integration.program import Program, command, demo_config, started, write
 from tests.integration.tiny_gguf import write_tiny_gguf
 
@@ -49,7 +49,7 @@ models:
 
 @pytest.fixture
 async def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Program]:
-    text = f"startPort: {free_port()}\n{CONFIG}"
+    text = f"startPort: {free_ports()}\n{CONFIG}"
     async with started("-config", write(tmp_path / "c.yaml", text)) as running:
         monkeypatch.setenv("LLAMASWAP_URL", running.url)
         monkeypatch.setenv("LLAMASWAP_API_KEY", "key-1")
@@ -72,7 +72,9 @@ async def test_load_status_logs_and_unload(
     assert await call("status", "-json") == 0
     told = json.loads(capsys.readouterr().out)
     states = {model["id"]: model["state"] for model in told["models"]}
-    assert (states["m"], states["other"]) == ("ready", "stopped")
+    assert (states["m"], states["other"], states["broken"]) == ("ready", "stopped", "stopped")
+    assert {model["requests"] for model in told["models"]} == {0}
+    assert not any("requests" in reason for reason in told["missing"])
     assert await call("status") == 0
     shown = capsys.readouterr().out
     assert "MODEL" in shown
@@ -189,7 +191,7 @@ async def test_check_finds_what_would_not_run(
     missing = tmp_path / "model.gguf"
     write(
         path,
-        f"startPort: {free_port()}\nmodels:\n"
+        f"startPort: {free_ports()}\nmodels:\n"
         f"  good: {{cmd: '{sys.executable} --port ${{PORT}}'}}\n"
         f"  nofile: {{cmd: '{sys.executable} -m {missing}'}}\n".replace(
             "nofile: {cmd:", "nofile: {proxy: 'http://127.0.0.1:9', cmd:"

@@ -16,7 +16,7 @@ import trio
 
 from llamaswap.cli import main
 from tests.documents import ROOT, commands
-from tests.integration.processes import fake_command, free_port
+from tests.integration.processes import fake_command, free_ports
 from tests.integration.program import Program, started, write
 from tests.integration.tiny_gguf import write_tiny_gguf
 
@@ -38,7 +38,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     server = folder / "bin" / "llama-server"
     server.write_text("#!/bin/sh\nexit 0\n")
     server.chmod(0o755)
-    write(folder / "config.yaml", f"startPort: {free_port()}\n{MODELS}")
+    write(folder / "config.yaml", f"startPort: {free_ports()}\n{MODELS}")
     (folder / "config.yaml").chmod(0o640)
     return folder
 
@@ -53,7 +53,7 @@ MODELS = f"""models:
 
 @pytest.fixture
 async def program(tmp_path: Path) -> AsyncIterator[Program]:
-    text = f"startPort: {free_port()}\n{MODELS}"
+    text = f"startPort: {free_ports()}\n{MODELS}"
     async with started("-config", write(tmp_path / "c.yaml", text)) as running:
         yield running
 

@@ -19,7 +19,7 @@ import trio
 
 from llamaswap import vllm_wrapper, wol_proxy
 from llamaswap.nursery.process_group import MARK_VARIABLE
-from tests.integration.processes import free_port, is_alive, settled
+from tests.integration.processes import free_port, free_ports, is_alive, settled
 from tests.integration.program import started, write
 
 FAKE_VLLM = Path(__file__).with_name("fake_vllm.py")
@@ -83,7 +83,7 @@ async def test_a_model_behind_vllm_wrapper_sleeps_instead_of_ending(
     ]
     cmd = shlex.join(words).replace("'-listen=127.0.0.1:${PORT}'", "-listen=127.0.0.1:${PORT}")
     model = f"models:\n  m:\n    cmd: {cmd}\n    unloadTimeout: 20\n"
-    text = f"logToStdout: both\nstartPort: {free_port()}\n{model}"
+    text = f"logToStdout: both\nstartPort: {free_ports()}\n{model}"
     async with started("-config", write(tmp_path / "c.yaml", text)) as program:
         first = (await program.chat("m")).json()["pid"]
         daemons.append(first)

@@ -16,7 +16,7 @@ import trio
 
 from llamaswap.cli import main
 from llamaswap.proxy.routes import MANAGEMENT
-from tests.integration.processes import fake_command, free_port, settled
+from tests.integration.processes import fake_command, free_ports, settled
 from tests.integration.program import Program, started, write
 
 KEY = "PLANTED-key-of-a-client"
@@ -82,7 +82,7 @@ async def everything_said(program: Program) -> dict[str, str]:
 
 @pytest.fixture
 async def program(tmp_path: Path) -> AsyncIterator[Program]:
-    text = f"startPort: {free_port()}\n{CONFIG}"
+    text = f"startPort: {free_ports()}\n{CONFIG}"
     env = {"PLANTED_NAME": "harmless", "OTHER": PLANTED["environment of ours"]}
     async with started("-config", write(tmp_path / "c.yaml", text), env=env) as running:
         yield running
@@ -155,6 +155,17 @@ async def test_the_control_socket_is_out_of_others_reach(tmp_path: Path) -> None
         assert stat.S_IMODE(socket.parent.stat().st_mode) == 0o700
         assert socket.parent.stat().st_uid == os.getuid()
     assert list(tmp_path.glob("llamaswap-*")) == []
+
+
+async def test_the_activity_database_is_private(tmp_path: Path) -> None:
+    database = tmp_path / "activity.db"
+    model = f"models:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
+    text = f"startPort: {free_ports()}\nstore:\n  path: {database}\n{model}"
+    async with started("-config", write(tmp_path / "c.yaml", text)) as program:
+        assert (await program.chat("m")).status_code == 200
+        await settled(database.exists)
+        for path in tmp_path.glob("activity.db*"):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
 
 
 async def test_a_page_of_another_site_changes_nothing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.processes import fake_command, free_port, settled
+from tests.integration.processes import fake_command, free_ports, settled
 from tests.integration.program import started, write
 
 UNIT = Path(__file__).parents[2] / "packaging" / "systemd" / "llamaswap.service"
@@ -32,7 +32,7 @@ async def test_systemd_hears_readiness_life_reload_and_the_end(
     manager: socket.socket, tmp_path: Path
 ) -> None:
     model = f"models:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n"
-    config = write(tmp_path / "c.yaml", f"startPort: {free_port()}\n{model}")
+    config = write(tmp_path / "c.yaml", f"startPort: {free_ports()}\n{model}")
     heard: list[str] = []
 
     def hears(text: str, times: int = 1) -> bool:
