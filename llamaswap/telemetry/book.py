@@ -137,6 +137,9 @@ class Book:
         factory=lambda: zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress, init=False
     )
     """Used by the worker alone: a compressor is not for two threads."""
+    _held: int = field(default=0, init=False)
+    """Compressed bytes of streams under way; the worker's own. They may take as much as what is
+    kept of finished ones, so that long answers of many clients have a bound together."""
 
     @classmethod
     def open(cls, config: Config, bus: EventBus) -> Book:
@@ -275,7 +278,7 @@ class Book:
         for job in lot:
             try:
                 if isinstance(job, _Fold):
-                    job.reader.feed(job.pieces)
+                    self._fold(job)
                 else:
                     made.append(self._entry(job, least if capture else None))
             except Exception:  # a defect costs this row, not the books
@@ -291,9 +294,18 @@ class Book:
             entry.id = row
         return made, None
 
+    def _fold(self, job: _Fold) -> None:
+        before = job.reader.kept
+        job.reader.feed(job.pieces)
+        self._held += job.reader.kept - before
+        if self._held > self.captures.budget:
+            self._held -= job.reader.kept
+            job.reader.abridge()
+
     def _entry(self, job: _Finish, least: int | None) -> Entry:
         observation, ending = job.observation, job.ending
         reader = job.reader or self._reader(observation)
+        self._held -= reader.kept
         reader.feed(job.pieces)
         reader.end(whole=ending.outcome is Outcome.COMPLETE)
         row = make_row(observation, ending, reader, job.ended)
@@ -323,7 +335,8 @@ class Book:
         if observation.granted_at is not None and path not in NO_REQUEST_BODY:
             request = bytes(observation.request_body)
         response = None
-        wanted = good and path not in NO_RESPONSE_BODY and not reader.too_large
+        given_up = reader.too_large or reader.abridged
+        wanted = good and path not in NO_RESPONSE_BODY and not given_up
         if wanted and not reader.stream:
             response = bytes(reader.body)
         exchanged = Exchanged(

@@ -70,8 +70,9 @@ class Observer(Protocol):
         ...
 
 
-FOLD = 65536
-"""Body bytes that are kept as they came before somebody is asked to fold them."""
+FOLD = 8192
+"""Body bytes that are kept as they came before somebody is asked to fold them. As small pieces they
+take half as much again, for every stream under way."""
 
 
 @define(eq=False)

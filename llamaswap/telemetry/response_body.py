@@ -225,6 +225,10 @@ class ResponseReader:
     """Decoded, of what is no stream."""
     frames: list[bytes] = field(factory=list)
     """A stream's decoded bytes, compressed, one frame per lot."""
+    kept: int = 0
+    """Bytes in `frames`."""
+    abridged: bool = False
+    """Whether the frames were given up while the stream went on."""
     length: int = 0
     """Decoded bytes seen."""
     unreadable: str = ""
@@ -253,7 +257,7 @@ class ResponseReader:
         except TooLarge:
             self.too_large = True
             self.body.clear()
-            self.frames.clear()
+            self._drop_frames()
         except (Unreadable, ValueError) as exc:
             self._give_up(exc)
 
@@ -279,7 +283,9 @@ class ResponseReader:
         if self.stream:
             self._lines.feed(data)
             if self.compress is not None:
-                self.frames.append(self.compress(data))
+                frame = self.compress(data)
+                self.frames.append(frame)
+                self.kept += len(frame)
             return
         if self.length > LIMIT:
             raise TooLarge
@@ -289,4 +295,14 @@ class ResponseReader:
         self.unreadable = str(error) or type(error).__name__
         self.usage = UsageReader()
         self.body.clear()
+        self._drop_frames()
+
+    def abridge(self) -> None:
+        """Keep nothing of the stream, now or later; usage is still looked for."""
+        self.abridged = True
+        self.compress = None
+        self._drop_frames()
+
+    def _drop_frames(self) -> None:
         self.frames.clear()
+        self.kept = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import random
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -414,6 +415,30 @@ async def test_a_long_stream_is_read_while_it_goes_on_and_captured_whole() -> No
         assert capture is not None
         assert unpack(capture).resp_body == sent + last
         assert capture.size < len(sent) / 10
+
+
+async def test_streams_under_way_have_a_bound_together() -> None:
+    async with desk() as at:
+        at.book.captures.resize(20_000)
+        streams = [at.request() for _ in range(8)]
+        for stream in streams:
+            stream.granted(1, "/v1/chat/completions", b"{}")
+            stream.head(200, [(b"content-type", b"text/event-stream")], framed=False)
+        for turn in range(200):
+            for number, stream in enumerate(streams):
+                noise = random.Random(turn * 8 + number).randbytes(300).hex()  # hard to compress
+                stream.take(f"data: {noise}\n\n".encode())
+            await at.book.flush()
+            assert at.book._held <= 20_000
+        for stream in streams:
+            stream.take(b'data: {"usage":{"completion_tokens":7}}\n\n')
+            stream.finish(Outcome.COMPLETE)
+        row = await at.row()
+        assert at.book._held == 0
+        assert (await at.count(), row.tokens.output) == (8, 7)
+        capture = at.book.captures.get(row.id)
+        assert capture is not None
+        assert unpack(capture).resp_body is None
 
 
 async def test_what_nobody_will_look_at_is_not_kept() -> None:
