@@ -179,6 +179,8 @@ class Book:
         """It is over; everything that takes time comes later."""
         self.inflight.remove(observation)
         reader = self._readers.pop(observation, None)
+        if not observation.row or _path(observation) in NO_REQUEST_BODY:
+            observation.request_body = b""
         if not observation.row:
             return
         if len(self._waiting) >= MOST_WAITING:
@@ -305,6 +307,7 @@ class Book:
         granted = observation.granted_at
         waited = ending.duration if granted is None else granted - observation.began
         kept = None if least is None else self._capture(job, reader, row, least)
+        observation.request_body = b""  # maybe an upload; it goes, whoever still holds the rest
         return Entry(row, waited, kept)
 
     def _capture(

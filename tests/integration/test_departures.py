@@ -38,6 +38,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
     command = shlex.join([sys.executable, "-I", "-S", str(SERVER)])
     text = f"""
 startPort: {free_ports(10)}
+captureBuffer: 0 # what is kept on purpose would only hide what is lost
+metricsMaxInMemory: 100
 models:
   one:
     cmd: "{command} --port ${{PORT}} --name one"

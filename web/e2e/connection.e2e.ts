@@ -132,7 +132,7 @@ describe("connection", () => {
     await go("/ui/settings");
     await page.locator(connected).waitFor();
     stage.raw("event:message\ndata:this is no json\n\n");
-    stage.raw('event:message\ndata:{"type":"modelStatus","data":"{broken"}\n\n');
+    stage.raw(`event:message\ndata:{"type":"inflight","data":"{broken"}\n\n`);
     stage.send("inflight", { operation: "dance" });
     stage.send("inflight", { operation: "upsert" });
     stage.send("somethingNew", {});

@@ -117,11 +117,14 @@ function ModelTable({ models: rows, peers = false }: { models: Model[]; peers?: 
 }
 
 class Row extends ModelComponent<{ model: Model; peer: boolean; pinned: boolean; tags: boolean }> {
+  /** Whether a card on a small screen shows all its fields. */
+  readonly open = signal(false);
+
   render(): JSX.Element {
     const { model, peer, pinned, tags } = this.props;
     const aliases = model.aliases.length ? ` · ${model.aliases.join(", ")}` : "";
     return (
-      <tr tabIndex={0} data-model={model.id} onKeyDown={(event) => rowKey(event, model)}>
+      <tr tabIndex={0} data-model={model.id} class={this.open.value ? "open" : ""} onKeyDown={(event) => rowKey(event, model)}>
         <td class="main desc">
           <div class="row">
             {!peer && <button type="button" class="button quiet small icon-only" aria-pressed={pinned} title={pinned ? "Unpin" : "Pin"} aria-label={`${pinned ? "Unpin" : "Pin"} ${modelName(model)}`} style={{ color: pinned ? "var(--accent)" : "var(--muted)" }} onClick={() => togglePin(model.id)}><Icon name="pin" /></button>}
@@ -136,7 +139,7 @@ class Row extends ModelComponent<{ model: Model; peer: boolean; pinned: boolean;
         <td><ModelState model={model} />{failureText(model) && model.state === "stopped" && <div class="error-line clamp" title={failureText(model)}>{failureText(model)}</div>}</td>
         {!peer && <><td class="extra" data-label="TTL"><Ttl model={model} /></td><td class="extra" data-label="Memory"><MemoryCell model={model} /></td></>}
         <td class="num extra" data-label="Context">{contextLength(model.context_length) || <span class="muted">–</span>}</td>
-        {!peer && <><td class="extra" data-label="Last used"><LastUsed model={model} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /></div></td></>}
+        {!peer && <><td class="extra" data-label="Last used"><LastUsed model={model} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /><span class="narrow-only"><Button small kind="quiet" icon={this.open.value ? "up" : "down"} expanded={this.open.value} label={`More about ${modelName(model)}`} onClick={() => (this.open.value = !this.open.value)} /></span></div></td></>}
       </tr>
     );
   }
