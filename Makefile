@@ -84,7 +84,7 @@ types: $(VENV)/dev.ready
 
 tests: $(VENV)/dev.ready
 	$(call say,tests)
-	@$(BIN)/python -m pytest -q $(PYTEST)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile $(PYTEST)
 
 bench: $(VENV)/dev.ready
 	$(call say,measuring; this takes some minutes)

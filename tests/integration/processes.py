@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shlex
 import socket
@@ -26,9 +27,12 @@ def free_ports(count: int = 10) -> int:
     """The first of `count` ports in a row that nobody uses now.
 
     Below the range that outgoing connections take theirs from, so none of those is in the way.
+    Tests that run side by side have each their own part of it.
     """
+    share = 11_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    lowest = 20_000 + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
-        first = random.randrange(20_000, 31_000)
+        first = random.randrange(lowest, lowest + share - count)
         if all(_is_free(port) for port in range(first, first + count)):
             return first
 

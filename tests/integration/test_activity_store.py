@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import trio
 
-from tests.integration.processes import fake_command, settled
+from tests.integration.processes import fake_command, free_ports, settled
 from tests.integration.program import Program, command, started, write
 
 
 def configuration(path: Path | None, more: str = "") -> str:
     store = f"store: {{path: {path}}}\n" if path is not None else ""
-    return f"models:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n{store}{more}"
+    ports = f"startPort: {free_ports()}\n"
+    return f"{ports}models:\n  m:\n    cmd: {fake_command()} --port ${{PORT}}\n{store}{more}"
 
 
 async def rows(program: Program, count: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.integration.processes import free_ports
 from tests.integration.program import started, write
 
 FAKE = Path(__file__).parent / "fake_upstream.py"
@@ -13,7 +14,7 @@ FAKE = Path(__file__).parent / "fake_upstream.py"
 
 def one_model(*flags: str) -> str:
     command = " ".join([sys.executable, str(FAKE), "--port ${PORT}", *flags])
-    return f"models:\n  m:\n    cmd: {command}\n    ttl: 60\n"
+    return f"startPort: {free_ports()}\nmodels:\n  m:\n    cmd: {command}\n    ttl: 60\n"
 
 
 async def events(http: Any) -> list[dict[str, Any]]:
