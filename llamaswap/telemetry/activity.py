@@ -64,7 +64,12 @@ def make_row(
 
 def content_type(observation: Observation) -> str:
     """`Content-Type` of the response; empty: none."""
-    return header_of(observation, b"content-type")
+    kind = observation.content_type
+    if kind is None:
+        kind = header_of(observation, b"content-type")
+        if observation.status:
+            observation.content_type = kind
+    return kind
 
 
 def header_of(observation: Observation, wanted: bytes) -> str:

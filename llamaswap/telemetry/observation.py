@@ -109,6 +109,8 @@ class Observation:
     """As sent upstream."""
     status: int = 0
     response_fields: Headers = field(default=(), repr=False)
+    content_type: str | None = None
+    """Of the response; found when it is first asked for."""
     framed: bool = False
     """Whether the body's bytes carry chunk framing."""
     size: int = 0

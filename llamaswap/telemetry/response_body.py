@@ -45,6 +45,9 @@ class _Plain:
         """Nothing can be missing."""
 
 
+_PLAIN = _Plain()
+
+
 @define
 class _Zlib:
     """`gzip`, and `deflate` with or without the zlib wrapper (RFC 9110 wants it)."""
@@ -121,6 +124,8 @@ class _Zstd:
 
 
 def _decompressor(coding: str) -> _Decompressor:
+    if not coding:
+        return _PLAIN
     match coding.strip().lower():
         case "gzip" | "x-gzip":
             return _Zlib(gzip=True)
@@ -129,7 +134,7 @@ def _decompressor(coding: str) -> _Decompressor:
         case "zstd":
             return _Zstd()
         case _:
-            return _Plain()
+            return _PLAIN
 
 
 class _Unframer:
@@ -236,12 +241,12 @@ class ResponseReader:
     too_large: bool = False
     _unframer: _Unframer | None = field(init=False)
     _decompressor: _Decompressor = field(init=False)
-    _lines: EventLines = field(init=False)
+    _lines: EventLines | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._unframer = _Unframer() if self.framed else None
         self._decompressor = _decompressor(self.coding)
-        self._lines = EventLines(self.usage.event, MARKS)
+        self._lines = EventLines(self.usage.event, MARKS) if self.stream else None
 
     def feed(self, pieces: Iterable[bytes]) -> None:
         """Read what was sent; never raises."""
@@ -271,7 +276,7 @@ class ResponseReader:
         except Unreadable as exc:
             self._give_up(exc)
             return
-        if self.stream:
+        if self._lines is not None:
             self._lines.end()
         else:
             self.usage.document(self.body)
@@ -280,7 +285,7 @@ class ResponseReader:
         self.length += len(data)
         if not data:
             return
-        if self.stream:
+        if self._lines is not None:
             self._lines.feed(data)
             if self.compress is not None:
                 frame = self.compress(data)

@@ -26,14 +26,15 @@ def shown_headers(
     """The first value of each name, names in `Title-Case`; `left_out`: lower-case names."""
     shown: dict[str, str] = {}
     for name, value in pairs:
-        key = name.lower()
-        if key in left_out:
-            continue
-        text = REDACTED if key in SECRET else value.decode("utf-8", "replace")
-        shown.setdefault(_title(key), text)
+        key, title, secret = _known(name)
+        if key not in left_out and title not in shown:
+            shown[title] = REDACTED if secret else value.decode("utf-8", "replace")
     return shown
 
 
 @lru_cache(maxsize=512)
-def _title(key: bytes) -> str:
-    return "-".join(part.capitalize() for part in key.decode("latin-1").split("-"))
+def _known(name: bytes) -> tuple[bytes, str, bool]:
+    """A header's lower-case name, its `Title-Case`, and whether its value is a secret."""
+    key = name.lower()
+    title = "-".join(part.capitalize() for part in key.decode("latin-1").split("-"))
+    return key, title, key in SECRET
