@@ -45,6 +45,7 @@ RSS_SLACK = 0.02
 IDLE_CONTROL = "hypercorn.trio.tcp_server.TCPServer._idle_timeout"
 CLOSING = "of these CLOSE_WAIT"
 LOG_TAIL = 20_000
+TRACEBACK_LINES = 60
 
 
 class Failed(AssertionError):
@@ -81,6 +82,8 @@ class Soak:
     start_port: int = field(factory=free_ports)
     version: int = 0
     process: trio.Process | None = None
+    _telling: int = 0
+    """Lines of the log that still belong to a problem."""
 
     # --- the program ------------------------------------------------------------------------------
 
@@ -155,6 +158,10 @@ class Soak:
             self.url = text.rpartition("listening on ")[2].strip()
         elif "Traceback" in text or "defect in llamaswap" in text:
             self.problems.append(f"the log says: {text}")
+            self._telling = TRACEBACK_LINES
+        elif self._telling:
+            self.problems[-1] += f"\n  {text}"
+            self._telling -= 1
 
     # --- clients ----------------------------------------------------------------------------------
 
