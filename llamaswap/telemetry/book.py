@@ -16,7 +16,6 @@ from functools import partial
 from typing import TypeVar
 
 import trio
-import zstandard
 from attrs import define, field
 
 from llamaswap.config.schema import Config
@@ -37,6 +36,7 @@ from llamaswap.telemetry.captures import (
     Capture,
     Captures,
     Exchanged,
+    compressor,
     pack,
 )
 from llamaswap.telemetry.inflight import Inflight
@@ -60,7 +60,6 @@ LAST_LOTS = 5.0
 MOST_WAITING = 10_000
 """Finished requests that may wait for a slow database; what comes then has no row."""
 COMPLAIN_INTERVAL = 60.0
-COMPRESSION_LEVEL = 3
 STREAM = "text/event-stream"
 
 
@@ -133,9 +132,7 @@ class Book:
     _worker: trio.CapacityLimiter = field(factory=lambda: trio.CapacityLimiter(1), init=False)
     """One statement at a time: the store is used by one thread at a time."""
     _complaints: Complaints = field(factory=Complaints, init=False)
-    _compress: Callable[[bytes], bytes] = field(
-        factory=lambda: zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress, init=False
-    )
+    _compress: Callable[[bytes], bytes] = field(factory=compressor, init=False)
     """Used by the worker alone: a compressor is not for two threads."""
     _held: int = field(default=0, init=False)
     """Compressed bytes of streams under way; the worker's own. They may take as much as what is

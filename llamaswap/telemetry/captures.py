@@ -17,6 +17,7 @@ import zstandard
 from attrs import define, field, frozen
 
 MIB = 1 << 20
+COMPRESSION_LEVEL = 3
 SMALL = 1024
 """Bytes below which compression gains little."""
 SMALL_IN_A_RUSH = 16 * 1024
@@ -34,6 +35,19 @@ NO_RESPONSE_BODY = frozenset(
         "/sdapi/v1/img2img",
     }
 )
+
+
+def compressor() -> Callable[[bytes], bytes]:
+    """Make what compresses captures. For one thread at a time."""
+    compress = zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress
+
+    def frame(data: bytes) -> bytes:
+        # The library cuts its result out of a buffer for the worst case. What it gives back lies
+        # between captures and is too small for the next one: memory would grow by the size of the
+        # bodies, not of the captures. A copy has a place of its own size.
+        return bytes(memoryview(compress(data)))
+
+    return frame
 
 
 class Exchanged(msgspec.Struct, array_like=True):
