@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import trio
 from attrs import define, field
 
-from tests.integration.processes import fake_command, settled
+from tests.integration.processes import fake_command, free_ports, settled
 from tests.integration.program import Program, started, write
 
-START_PORTS = count(random.randrange(12_000, 25_000, 50), 10)
+START_PORTS = iter(free_ports, -1)
 """Not the default, and no ports that the system hands out: other programs may run beside this one.
 Where a model has a port already, another startPort does not move it."""
 
