@@ -108,7 +108,7 @@ describe("serving and routing", () => {
     for (const [path, heading] of [["models", "Models"], ["activity", "Activity"], ["logs", "Logs"], ["performance", "Performance"], ["hardware", "Hardware"], ["timeline", "Timeline"], ["settings", "Settings"]]) {
       await page.goto(`${url}/ui/${path}`);
       await page.getByRole("heading", { name: heading!, level: 1 }).waitFor();
-      if (path === "logs") await page.getByRole("log", { name: "Proxy, lines" }).getByText("listening on").first().waitFor();
+      if (path === "logs") await page.getByRole("log", { name: "Proxy, lines" }).getByText("Request ").first().waitFor();
     }
     await page.goto(`${url}/ui/playground/chat`);
     await page.getByRole("combobox", { name: "Model", exact: true }).selectOption("demo-small");
