@@ -37,6 +37,8 @@ export interface Options {
   context?: Record<string, unknown>;
   init?: (scene: Scene) => void | Promise<void>;
   axe?: boolean;
+  /** ms; for checks that last by their nature. */
+  timeout?: number;
 }
 
 export const IDS = new Set<string>();
@@ -80,7 +82,7 @@ export function check(id: string, title: string, run: (scene: Scene) => Promise<
       await context.close();
       await stage.stop();
     }
-  });
+  }, options.timeout);
 }
 
 export async function axeClean(page: Page): Promise<void> {

@@ -80,6 +80,17 @@ export class Stage {
     for (const stream of this.streams) stream.write(text);
   }
 
+  /** Wait until the streams have taken what was written. */
+  async drained(): Promise<void> {
+    await Promise.all([...this.streams].filter((stream) => stream.writableNeedDrain).map((stream) => new Promise<void>((resolve) => {
+      const done = () => {
+        stream.off("drain", done).off("close", done);
+        resolve();
+      };
+      stream.on("drain", done).on("close", done);
+    })));
+  }
+
   drop(): void {
     for (const stream of this.streams) stream.destroy();
     this.streams.clear();

@@ -1,6 +1,7 @@
 // Every configured model and its state; load and unload.
-import { computed, signal, useSignalEffect } from "@preact/signals";
+import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { api } from "../wire/api";
 import { naturally } from "../wire/decode";
 import type { ListRecord, Model } from "../wire/types";
@@ -106,8 +107,27 @@ export default function Models() {
   );
 }
 
-function ModelTable({ models: rows, peers = false }: { models: Model[]; peers?: boolean }) {
+/** Rows that are added in one frame: many at once would hold up what is being typed. */
+const AT_ONCE = 50;
+
+/** As many rows as there may be in this frame; the next frame brings more. */
+function useGradually(wanted: number): number {
+  const shown = useRef(0);
+  const frame = useSignal(0);
+  void frame.value;
+  shown.current = Math.min(wanted, shown.current + AT_ONCE);
+  const behind = shown.current < wanted;
+  useEffect(() => {
+    if (!behind) return;
+    const next = requestAnimationFrame(() => (frame.value += 1));
+    return () => cancelAnimationFrame(next);
+  });
+  return shown.current;
+}
+
+function ModelTable({ models: all, peers = false }: { models: Model[]; peers?: boolean }) {
   const { pinned, capabilityTags } = prefs.value;
+  const rows = all.slice(0, useGradually(all.length));
   return (
     <table class="table models cards">
       <thead><tr><th>Model</th><th>State</th>{!peers && <><th>TTL</th><th>Memory</th></>}<th class="num">Context</th>{!peers && <><th>Last used</th><th>Actions</th></>}</tr></thead>

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { chatBody, PATHS, type Endpoint } from "../../wire/chat";
 import { pretty, conversationOf } from "../../lib/conversation";
 import { bytes, short } from "../../lib/format";
@@ -8,6 +8,7 @@ import { handOver } from "../../state/handover";
 import { ask } from "../../state/notices";
 import { prefs, setPref } from "../../state/prefs";
 import { Button, CopyButton, Dialog, ErrorNote, Field, Menu, Select } from "../../ui/basics";
+import { Follower } from "../../ui/follow";
 import { Markdown } from "../../ui/markdown";
 import { answer, busy, changed, compared, compareModel, conversation, discard, edit, failure, lastBody, names, open, regenerate, restore, say, settings, start, stop, takeOver, type Entry } from "./chatstate";
 import { NoModels, Picker, whyNot } from "./picker";
@@ -20,7 +21,7 @@ const draft = { text: "", images: [] as string[] };
 
 export function Chat() {
   const list = useRef<HTMLDivElement>(null);
-  const following = useRef(true);
+  const follower = useMemo(() => new Follower(), []);
   const { entries } = conversation.value;
   useEffect(() => {
     void restore().then(() => {
@@ -32,15 +33,11 @@ export function Chat() {
     });
   }, []);
   useEffect(() => {
-    if (following.current && list.current) list.current.scrollTop = list.current.scrollHeight;
+    if (follower.on && list.current) follower.toEnd(list.current);
   });
-  const onScroll = () => {
-    const element = list.current!;
-    following.current = element.scrollHeight - element.scrollTop - element.clientHeight <= 40;
-  };
   return (
     <div class="chat">
-      <div class="messages" ref={list} onScroll={onScroll} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
+      <div class="messages" ref={list} onScroll={(event) => follower.scrolled(event.currentTarget)} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
         <NoModels />
         {entries.length === 0 && !failure.value && <p class="empty">Say something to a model. It is loaded when it is not yet.</p>}
         {entries.map((entry, i) => <Turn key={entry.id} entry={entry} live={busy.value && i === entries.length - 1 && entry.role === "assistant"} previous={entries[i - 1]} />)}
@@ -48,7 +45,7 @@ export function Chat() {
         {busy.value && entries.at(-1)?.role === "user" && <p class="row muted"><span class="spinner" role="status" aria-label="Waiting for the model" />waiting for the model</p>}
         {failure.value && <ErrorNote text={failure.value} retry={() => void answer()} />}
       </div>
-      <Composer follow={() => (following.current = true)} />
+      <Composer follow={() => (follower.on = true)} />
     </div>
   );
 }
