@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _start(options)
     except LlamaswapError as exc:
         print(f"llamaswap: {exc}", file=sys.stderr)
+        for warning in getattr(exc, "warnings", ()):  # of a configuration: they may say why
+            print(f"warning: {warning}", file=sys.stderr)
         return 1
 
 
