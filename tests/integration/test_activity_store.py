@@ -120,14 +120,9 @@ async def test_rows_are_there_after_the_program_was_killed(tmp_path: Path) -> No
         assert "2 rows so far" in program.log()
 
 
-@pytest.mark.parametrize("in_file", [False, True])
-async def test_no_more_rows_are_kept_than_the_configuration_says(
-    tmp_path: Path, in_file: bool
-) -> None:
+async def test_no_more_rows_are_kept_in_memory_than_the_configuration_says(tmp_path: Path) -> None:
     def text(most: int) -> str:
-        if not in_file:
-            return configuration(None, f"metricsMaxInMemory: {most}\n")
-        return configuration(tmp_path / "a.db", "").replace("a.db", f"a.db, maxRows: {most}")
+        return configuration(None, f"metricsMaxInMemory: {most}\n")
 
     path = tmp_path / "c.yaml"
     async with started("-config", write(path, text(3))) as program:
