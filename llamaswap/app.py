@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
-from llamaswap.collector import spare_what_stays
 from llamaswap.config.diff import compare
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.load import Loaded
 from llamaswap.config.schema import Config
 from llamaswap.config.watch import INTERVAL, Signature, Watched, watch
+from llamaswap.memory import spare_what_stays
 from llamaswap.nursery.expectations import expectations
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans

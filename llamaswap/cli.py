@@ -80,7 +80,9 @@ def _start(options: Options) -> int:
 
     from llamaswap.app import Program
     from llamaswap.demo.welcome import welcome
+    from llamaswap.memory import use_one_arena
 
+    use_one_arena()
     default = DEMO_LISTEN if demo else (":8443" if tls else ":8080")
     program = Program(
         loaded=loaded,
