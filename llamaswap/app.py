@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING
 import trio
 from attrs import define, field
 
-from llamaswap.collector import spare_what_stays
 from llamaswap.config.diff import compare
 from llamaswap.config.live import LiveConfig
 from llamaswap.config.load import Loaded
 from llamaswap.config.schema import Config
 from llamaswap.config.watch import INTERVAL, Signature, Watched, watch
+from llamaswap.memory import spare_what_stays
 from llamaswap.nursery.expectations import expectations
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.orphans import sweep_orphans
@@ -125,6 +125,7 @@ class Program:
         with logging_to(self._hub) as settings:
             settings.apply(self.config.log_level, self.config.log_time_format)
             self._log_settings = settings
+            logger.debug("process %d", os.getpid())
             for warning in self.loaded.warnings:
                 logger.warning("configuration: %s", warning)
             self._access_log = AccessLog(self._hub, settings)
@@ -339,8 +340,14 @@ class Program:
         self._supervisor.begin_shutdown()
         longest = max((m.unload_timeout for m in self.config.models.values()), default=0)
         reserve = min(STOP_RESERVE, float(longest))
-        with trio.move_on_at(began + SHUTDOWN_LIMIT - reserve):
+        with trio.move_on_at(began + SHUTDOWN_LIMIT - reserve) as drain:
             await self._site.wait_idle()
+        if drain.cancelled_caught:
+            logger.warning(
+                "%d requests are still under way after %g s and are cut",
+                len(self._site.ongoing),
+                trio.current_time() - began,
+            )
         left = began + SHUTDOWN_LIMIT - trio.current_time()
         await self._supervisor.shut_down(max(left, 0.001))
         self._site.cut()

@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _start(options)
     except LlamaswapError as exc:
         print(f"llamaswap: {exc}", file=sys.stderr)
+        for warning in getattr(exc, "warnings", ()):  # of a configuration: they may say why
+            print(f"warning: {warning}", file=sys.stderr)
         return 1
 
 
@@ -78,7 +80,9 @@ def _start(options: Options) -> int:
 
     from llamaswap.app import Program
     from llamaswap.demo.welcome import welcome
+    from llamaswap.memory import use_one_arena
 
+    use_one_arena()
     default = DEMO_LISTEN if demo else (":8443" if tls else ":8080")
     program = Program(
         loaded=loaded,

@@ -18,7 +18,7 @@ from attrs import define, field
 from llamaswap.config.diff import Difference, automatic_ports, compare
 from llamaswap.config.live import Attempt, LiveConfig
 from llamaswap.config.load import Loaded
-from llamaswap.config.problems import ConfigInvalid
+from llamaswap.config.problems import ConfigInvalid, Problem
 from llamaswap.errors import LlamaswapError
 from llamaswap.telemetry.bus import ConfigReloaded, EventBus
 
@@ -92,11 +92,16 @@ class Reloader:
         self.bus.publish(ConfigReloaded(live.generation))
 
     def _failed(self, trigger: str, error: LlamaswapError) -> None:
-        problems = error.problems if isinstance(error, ConfigInvalid) else ()
+        problems: tuple[Problem, ...] = ()
+        doubts: tuple[Problem, ...] = ()
+        if isinstance(error, ConfigInvalid):
+            problems, doubts = error.problems, error.warnings
         self.live.last_reload = Attempt(
-            at=time.time(), trigger=trigger, problems=problems, error=str(error)
+            at=time.time(), trigger=trigger, problems=(*problems, *doubts), error=str(error)
         )
         logger.warning("reload failed, the running configuration stays: %s", error)
+        for warning in doubts:
+            logger.warning("configuration: %s", warning)
         self.bus.publish(ConfigReloaded(self.live.generation, ok=False, error=str(error)))
 
 

@@ -77,6 +77,8 @@ def _configured(given: Given, *, running: bool) -> Iterator[Finding]:
     except ConfigInvalid as exc:
         for problem in exc.problems:
             yield Finding("configuration", "fail", str(problem))
+        for warning in exc.warnings:
+            yield Finding("configuration", "warn", str(warning))
         return
     yield from inspect_config(loaded)
     yield from inspect_models(loaded.config)

@@ -6,38 +6,59 @@ Source: config §3.6.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from llamaswap.config import yaml12
 from llamaswap.config.document import Listing, Node, Scalar, Table
-from llamaswap.config.problems import ConfigInvalid, Findings, Place, Problem
+from llamaswap.config.problems import ConfigInvalid, Findings, KeyPath, Place, Problem
 from llamaswap.config.scalars import resolve
 
 REFERENCE = re.compile(r"\$\{env\.([A-Za-z_][A-Za-z0-9_]*)\}")
-_MARK = "${env."
+MARK = "\ue000"
+"""Stands around the name of a variable that cannot be used, where its value would stand.
+
+YAML takes it for text. It means nothing in a document in which no variable is at fault.
+"""
+Faults = dict[str, tuple[str, str]]
+"""Variable to code and text."""
+
+_START = "${env."
+_MARKED = re.compile(f"{MARK}([^{MARK}]+){MARK}")
 
 
-def substitute(text: str, environ: Mapping[str, str], file: str) -> str:
-    """`text` of one file with its references replaced.
+def substitute(text: str, environ: Mapping[str, str], file: str) -> tuple[str, Faults]:
+    """`text` of one file with its references replaced, and which variables cannot be used.
 
     Only references in the content count: one in a YAML comment may be unset. Values are escaped
-    for double-quoted strings wherever they go.
-
-    Raises:
-        ConfigInvalid: E-ENV-UNSET and E-ENV-CHARS, all of them.
+    for double-quoted strings wherever they go. A variable that cannot be used leaves a mark, so
+    that the rest can be read and judged.
     """
-    if _MARK not in text:
-        return text
+    if _START not in text:
+        return text, {}
     counted = _counted(text, file)
-    problems = [
-        Problem(code, reason, (), Place(file, _line(text, name)))
-        for name in counted
-        if (fault := _fault(name, environ)) is not None
-        for code, reason in [fault]
-    ]
-    if problems:
-        raise ConfigInvalid(tuple(problems))
-    return _replace(text, {name: _escaped(environ[name]) for name in counted})
+    found = {name: fault for name in counted if (fault := _fault(name, environ)) is not None}
+    values = {name: _marked(name) if name in found else _escaped(environ[name]) for name in counted}
+    return _replace(text, values), found
+
+
+def problems_of(faults: Faults, root: Node | None, text: str, file: str) -> list[Problem]:
+    """One problem for each variable, at its first use. `root`: what `text` was read to."""
+    uses: dict[str, tuple[KeyPath, Place]] = {}
+    for path, words, place in _words(root, ()) if faults and root is not None else ():
+        for name in _MARKED.findall(words):
+            uses.setdefault(name, (path, place))
+    problems = []
+    for name, (code, reason) in faults.items():
+        path, place = uses.get(name, ((), Place(file, None)))
+        problems.append(
+            Problem(code, reason, path, Place(file, _line(text, name, place.line) or place.line))
+        )
+    return problems
+
+
+def spoiled(root: Node) -> list[KeyPath]:
+    """What holds a mark, so that nobody knows what stands there."""
+    return [path for path, words, _place in _words(root, ()) if MARK in words]
 
 
 def substitute_again(root: Table, environ: Mapping[str, str], findings: Findings) -> Table:
@@ -45,7 +66,21 @@ def substitute_again(root: Table, environ: Mapping[str, str], findings: Findings
 
     A value that changed is typed anew, as if the file had said so.
     """
-    return _Second(environ, findings).table(root)
+    return _Second(environ, findings).table(root, ())
+
+
+def _words(node: Node, path: KeyPath) -> Iterator[tuple[KeyPath, str, Place]]:
+    """Every key and every scalar below `node`."""
+    match node:
+        case Scalar():
+            yield path, node.text, node.place
+        case Listing():
+            for index, item in enumerate(node.items):
+                yield from _words(item, (*path, index))
+        case Table():
+            for key, entry in node.entries.items():
+                yield (*path, key), key, node.keys[key]
+                yield from _words(entry, (*path, key))
 
 
 def _counted(text: str, file: str) -> list[str]:
@@ -77,8 +112,16 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def _line(text: str, name: str) -> int | None:
-    at = text.find(f"{_MARK}{name}}}")
+def _marked(name: str) -> str:
+    return f"{MARK}{name}{MARK}"
+
+
+def _line(text: str, name: str, first: int | None) -> int | None:
+    """The line of the first reference to `name` that does not stand before the line `first`."""
+    start = 0
+    for _ in range((first or 1) - 1):
+        start = text.find("\n", start) + 1
+    at = text.find(f"{_START}{name}}}", start)
     return None if at < 0 else text.count("\n", 0, at) + 1
 
 
@@ -97,26 +140,26 @@ class _Second:
         self._environ = environ
         self._findings = findings
 
-    def table(self, table: Table) -> Table:
+    def table(self, table: Table, path: KeyPath) -> Table:
         result = Table(place=table.place, size=table.size, depth=table.depth)
         for key, node in table.entries.items():
-            place = table.keys[key]
-            name = self._text(key, place, escape=True) if _MARK in key else key
+            place, here = table.keys[key], (*path, key)
+            name = self._text(key, place, here, escape=True) if _START in key else key
             if name in result.entries:
                 text = f"the key '{name}' stands twice once variables are put in"
-                self._findings.errors.append(Problem("E-YAML-DUPKEY", text, (), place))
-            result.put(name, self._node(node), place)
+                self._findings.errors.append(Problem("E-YAML-DUPKEY", text, here, place))
+            result.put(name, self._node(node, (*path, name)), place)
         return result
 
-    def _node(self, node: Node) -> Node:
+    def _node(self, node: Node, path: KeyPath) -> Node:
         match node:
             case Table():
-                return self.table(node)
+                return self.table(node, path)
             case Listing():
-                items = [self._node(item) for item in node.items]
+                items = [self._node(item, (*path, at)) for at, item in enumerate(node.items)]
                 return Listing(items, node.place, node.size, node.depth)
-            case Scalar() if _MARK in node.text:
-                text = self._text(node.text, node.place, escape=node.style != '"')
+            case Scalar() if _START in node.text:
+                text = self._text(node.text, node.place, path, escape=node.style != '"')
                 if text == node.text:
                     return node
                 value = resolve(text) if node.style == "plain" else text
@@ -124,7 +167,7 @@ class _Second:
             case _:
                 return node
 
-    def _text(self, text: str, place: Place, *, escape: bool) -> str:
+    def _text(self, text: str, place: Place, path: KeyPath, *, escape: bool) -> str:
         values: dict[str, str] = {}
         for name in dict.fromkeys(REFERENCE.findall(text)):
             fault = _fault(name, self._environ)
@@ -132,5 +175,6 @@ class _Second:
                 value = self._environ[name]
                 values[name] = _escaped(value) if escape else value
             else:
-                self._findings.errors.append(Problem(*fault, (), place))
+                self._findings.errors.append(Problem(*fault, path, place))
+                values[name] = _marked(name)
         return _replace(text, values)

@@ -9,11 +9,12 @@ import re
 import sys
 from collections.abc import Iterable, Mapping
 
-from attrs import define, field
+from attrs import define, evolve, field, frozen
 
 from llamaswap.config import macros as macro
 from llamaswap.config.argv import without_comments
 from llamaswap.config.document import Listing, Node, Scalar, Table, get, is_null, scalars
+from llamaswap.config.env import MARK
 from llamaswap.config.env import REFERENCE as ENV_REFERENCE
 from llamaswap.config.macros import Macros
 from llamaswap.config.ports import HIGHEST, Ports
@@ -49,10 +50,49 @@ class _TooMuch(Exception):
 class _Budget:
     left: int = MAX_EXPANDED
 
+    @property
+    def spent(self) -> bool:
+        """Whether nothing is expanded any more."""
+        return self.left < 0
+
     def spend(self, characters: int) -> None:
         self.left -= characters
-        if self.left < 0:
+        if self.spent:
             raise _TooMuch
+
+
+@frozen
+class _Excuse:
+    """References that may stay because what they stand for has been refused already."""
+
+    budget: _Budget
+    names: frozenset[str] = frozenset()
+    everything: bool = False
+    """Whether nobody knows which macros there are."""
+
+    def knows(self, name: str) -> bool:
+        return self.everything or self.budget.spent or name in self.names
+
+    def covers(self, text: str) -> bool:
+        """Whether what `text` says is unknown for one of those reasons."""
+        return (
+            MARK in text
+            or ((self.everything or self.budget.spent) and "${" in text)
+            or any(macro.reference(name) in text for name in self.names)
+        )
+
+    def with_macros(self, node: Node | None, declared: Macros) -> _Excuse:
+        """The excuses of a scope that adds the section `node`, of which `declared` was accepted."""
+        if node is None:
+            return self
+        if not isinstance(node, Table):
+            return evolve(self, everything=True)
+        refused = node.entries.keys() - declared.keys()
+        hidden = any(MARK in name for name in refused)
+        return evolve(self, names=self.names | refused, everything=self.everything or hidden)
+
+    def with_port(self) -> _Excuse:
+        return evolve(self, names=self.names | {"PORT"})
 
 
 class _Expander:
@@ -75,7 +115,15 @@ class _Expander:
     def scalar(self, node: Scalar) -> Scalar:
         if not isinstance(node.value, str) or "${" not in node.value:
             return node
-        result = Scalar(node.value, node.value, node.place)
+        if self._budget.spent:
+            return node
+        try:
+            return self._expanded(node, node.value)
+        except _TooMuch:
+            return node
+
+    def _expanded(self, node: Scalar, written: str) -> Scalar:
+        result = Scalar(written, written, node.place)
         for name, value in self._macros:
             if not isinstance(result.value, str):
                 break
@@ -91,8 +139,9 @@ class _Expander:
         return self.scalar(Scalar(text, text)).text
 
     def _inserted(self, text: str, name: str, value: str) -> str:
-        if len(text) + text.count(name) * len(value) > MAX_EXPANDED:
-            raise _TooMuch
+        size = len(text) + text.count(name) * len(value)
+        if size > MAX_EXPANDED:
+            self._budget.spend(size)
         return text.replace(name, value)
 
 
@@ -106,10 +155,11 @@ def expand(
 ) -> Expanded:
     """`root` with every reference in the `known` top-level sections replaced.
 
-    What is wrong goes to `findings`: declarations first; if there are any, nothing is expanded.
+    What is wrong goes to `findings`. References to macros that were refused stay and are spoiled.
     """
     result = Expanded(Table(dict(root.entries), root.keys, root.place))
-    result.macros = macro.declared(get(root, "macros"), ("macros",), findings)
+    macros = get(root, "macros")
+    result.macros = macro.declared(macros, ("macros",), findings)
     models = get(root, "models")
     models = models if isinstance(models, Table) else Table()
     for model in sorted(models.entries):
@@ -117,41 +167,24 @@ def expand(
         result.model_macros[model] = macro.declared(
             get(models.entries[model], "macros"), path, findings
         )
-    if findings.errors:
-        return result
-    try:
-        _expand_all(result, models, [key for key in known if key in root.entries],
-                    sticky_ports, findings, windows=windows)  # fmt: skip
-    except _TooMuch:
+    excuse = _Excuse(_Budget(), everything=findings.incomplete).with_macros(macros, result.macros)
+    expander = _Expander(result.macros, excuse.budget)
+    for key in known:
+        if key in root.entries and key not in ("macros", "models"):
+            result.root.entries[key] = expander.node(result.root.entries[key])
+            _refuse_leftovers(result.root.entries[key], (key,), findings, excuse)
+    ports = Ports(_start_port(result.root), sticky_ports)
+    expanded = Table(keys=models.keys, place=models.place)
+    for model in sorted(models.entries):
+        expansion = _Model(model, result, ports, excuse, findings, windows)
+        expanded.entries[model] = expansion.expand(models.entries[model])
+    if models.entries:
+        result.root.entries["models"] = expanded
+    if excuse.budget.spent:
         size = MAX_EXPANDED // (1024 * 1024)
         text = f"the macros expand to more than {size} million characters in all"
         findings.error("E-MACRO-SIZE", ("macros",), text)
     return result
-
-
-def _expand_all(
-    result: Expanded,
-    models: Table,
-    sections: list[str],
-    sticky_ports: Mapping[str, int],
-    findings: Findings,
-    *,
-    windows: bool,
-) -> None:
-    budget = _Budget()
-    expander = _Expander(result.macros, budget)
-    for key in sections:
-        if key not in ("macros", "models"):
-            result.root.entries[key] = expander.node(result.root.entries[key])
-            _refuse_leftovers(result.root.entries[key], (key,), findings)
-    if not models.entries:
-        return
-    ports = Ports(_start_port(result.root), sticky_ports)
-    expanded = Table(keys=models.keys, place=models.place)
-    for model in sorted(models.entries):
-        expansion = _Model(model, result, ports, budget, findings, windows)
-        expanded.entries[model] = expansion.expand(models.entries[model])
-    result.root.entries["models"] = expanded
 
 
 def _start_port(root: Table) -> int:
@@ -167,7 +200,7 @@ class _Model:
     id: str
     result: Expanded
     ports: Ports
-    budget: _Budget
+    excuse: _Excuse
     findings: Findings
     windows: bool
 
@@ -185,7 +218,8 @@ class _Model:
                 text = f"the automatic port {port} is above {HIGHEST}; lower startPort"
                 self.findings.warn("W-PORT", ("models", self.id), text)
         expanded = self._expanded(table, scope)
-        self._check(expanded)
+        own = get(node, "macros")
+        self._check(expanded, self.excuse.with_macros(own, self.result.model_macros[self.id]))
         return expanded
 
     def _prepared(self, node: Table) -> Table:
@@ -215,10 +249,10 @@ class _Model:
             return False
         if not isinstance(command, Scalar):
             return True  # refused when it is typed; spares a second problem about the port
-        return _PORT in _Expander(scope, self.budget).scalar(command).text
+        return _PORT in _Expander(scope, self.excuse.budget).scalar(command).text
 
     def _expanded(self, table: Table, scope: Macros) -> Table:
-        expander = _Expander(scope, self.budget)
+        expander = _Expander(scope, self.excuse.budget)
         result = Table(keys=table.keys, place=table.place)
         for key, node in table.entries.items():
             result.entries[key] = node if key == "macros" else expander.node(node)
@@ -240,38 +274,52 @@ class _Model:
             result.put(name, node, table.keys[key])
         return result
 
-    def _check(self, table: Table) -> None:
-        proxy = table.entries["proxy"]
+    def _check(self, table: Table, excuse: _Excuse) -> None:
         path = ("models", self.id)
-        if isinstance(proxy, Scalar) and _PORT in proxy.text:
-            text = (
-                "proxy uses ${PORT} but cmd does not, so no port is assigned; put ${PORT} into "
-                "cmd, or set proxy to the address the command listens on"
-            )
-            if is_null(table.entries.get("cmd")):
-                text = "it has no cmd; write the command that runs its server, with ${PORT} in it"
-            self.findings.error("E-PORT-PROXY", path, f"model '{self.id}': {text}")
+        if "cmd" in table.entries:
+            _refuse_leftovers(table.entries["cmd"], (*path, "cmd"), self.findings, excuse)
+        if self._proxy_lacks_port(table):
+            excuse = excuse.with_port()  # said once, whatever else wants the port
         for key, node in table.entries.items():
-            if key != "macros" and not (key == "proxy" and isinstance(proxy, Scalar)):
-                _refuse_leftovers(node, (*path, key), self.findings)
-        if isinstance(proxy, Scalar):
-            _refuse_leftover(proxy.text.replace(_PORT, ""), (*path, "proxy"), self.findings)
+            if key not in ("cmd", "macros"):
+                _refuse_leftovers(node, (*path, key), self.findings, excuse)
         by_id = get(table, *_BY_ID)
         for key in by_id.entries if isinstance(by_id, Table) else ():
-            _refuse_leftover(key, (*path, *_BY_ID, key), self.findings)
+            _refuse_leftover(key, (*path, *_BY_ID, key), self.findings, excuse)
+
+    def _proxy_lacks_port(self, table: Table) -> bool:
+        """Whether it wants a port that the command does not ask for."""
+        proxy = table.entries["proxy"]
+        if not isinstance(proxy, Scalar) or _PORT not in proxy.text:
+            return False
+        command = ("models", self.id, "cmd")
+        text = (
+            "proxy uses ${PORT} but cmd does not, so no port is assigned; put ${PORT} into "
+            "cmd, or set proxy to the address the command listens on"
+        )
+        here = command if proxy.text == DEFAULT_PROXY else ("models", self.id, "proxy")
+        if is_null(table.entries.get("cmd")):
+            text = "it has no cmd; write the command that runs its server, with ${PORT} in it"
+            here = command
+        if not self.findings.is_doubtful(command):  # or it may be just that
+            self.findings.error("E-PORT-PROXY", here, f"model '{self.id}': {text}")
+        return True
 
 
-def _refuse_leftovers(node: Node, path: KeyPath, findings: Findings) -> None:
+def _refuse_leftovers(node: Node, path: KeyPath, findings: Findings, excuse: _Excuse) -> None:
     for where, scalar in scalars(node, path):
-        if isinstance(scalar.value, str) and "${" in scalar.value:
-            _refuse_leftover(scalar.value, where, findings)
+        if isinstance(scalar.value, str) and ("${" in scalar.value or MARK in scalar.value):
+            _refuse_leftover(scalar.value, where, findings, excuse)
 
 
-def _refuse_leftover(text: str, path: KeyPath, findings: Findings) -> None:
+def _refuse_leftover(text: str, path: KeyPath, findings: Findings, excuse: _Excuse) -> None:
+    if findings.errors and excuse.covers(text):
+        findings.spoil(path)
     for name in dict.fromkeys(_REFERENCE.findall(text)):
         if name == "PID" and path[0] == "models" and path[2:] == ("cmdStop",):
             continue
-        findings.error("E-MACRO-UNKNOWN", path, _explained(name, in_model=path[0] == "models"))
+        if not excuse.knows(name):
+            findings.error("E-MACRO-UNKNOWN", path, _explained(name, in_model=path[0] == "models"))
     for name in dict.fromkeys(ENV_REFERENCE.findall(text)):
         reason = f"${{env.{name}}} came out of a macro or a variable and is not replaced again"
         findings.error("E-ENV-UNSET", path, reason)

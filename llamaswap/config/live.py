@@ -22,7 +22,7 @@ class Attempt:
     trigger: str
     """What asked for it: a signal, or a change of the files."""
     problems: tuple[Problem, ...] = ()
-    """Why the sources were refused."""
+    """Why the sources were refused, then what was doubtful about them."""
     error: str = ""
     """The same as text, or what else went wrong; empty: it succeeded."""
     difference: Difference = field(factory=Difference)

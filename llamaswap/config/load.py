@@ -1,14 +1,15 @@
 """Files to a resolved configuration, or to everything that is wrong with them.
 
-Stages, each of which reports all its problems before the next one begins: files, merging, macro
-declarations, expansion, types, meaning.
+Stages: files, merging, macro declarations, expansion, types, meaning. An error ends none of them:
+the load goes on to its end with what could be read, so that all problems are reported in one go,
+and only those, not what follows from them (see `Findings`).
 
 Source: config §1.8.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from attrs import field, frozen
@@ -65,50 +66,55 @@ def load_config(
     `sticky_ports`: automatic ports of models that run already, to be kept.
 
     Raises:
-        ConfigInvalid: with every problem of the stage that failed.
+        ConfigInvalid: with every problem there is.
     """
-    found = sources.find(config, config_dir)
-    documents, warnings = _read_all(found, environ)
+    findings = Findings()
+    found = sources.find(config, config_dir, findings.errors)
+    findings.incomplete = bool(findings.errors)
+    documents = list(_read_all(found, environ, findings))
+    if not documents:
+        findings.raise_errors()
     tables = [document.root for document in documents if isinstance(document.root, Table)]
-    problems: list[Problem] = []
-    root = merge(tables, problems)
-    if problems:
-        raise ConfigInvalid(tuple(problems))
+    root = merge(tables, findings.errors)
     anchored = frozenset().union(*(document.anchored for document in documents))
-    loaded = load_document(root, anchored, environ=environ, sticky_ports=sticky_ports or {})
+    written, resolved = _understood(root, anchored, environ, sticky_ports or {}, findings)
+    findings.errors.sort(key=_position(found))
+    findings.raise_errors()
     return Loaded(
-        config=loaded.config,
-        warnings=(*warnings, *loaded.warnings),
-        written=loaded.written,
+        config=resolved,
+        warnings=tuple(findings.warnings),
+        written=written,
         sources=tuple(source.name for source in found),
         says_nothing=not root.entries,
         origins=_origins(root),
     )
 
 
-def load_document(
+def _understood(
     root: Table,
     anchored: frozenset[str],
-    *,
     environ: Mapping[str, str],
     sticky_ports: Mapping[str, int],
-) -> Loaded:
-    """The merged document, expanded, typed and checked.
-
-    Raises:
-        ConfigInvalid: with every problem of the stage that failed.
-    """
-    findings = Findings(lambda path: place_of(root, path))
+    findings: Findings,
+) -> tuple[RootSection, Config]:
+    """The merged document, expanded, typed and checked."""
+    findings.locate = lambda path: place_of(root, path)
     root = env.substitute_again(root, environ, findings)
-    findings.raise_errors()
+    for path in env.spoiled(root) if findings.errors else ():
+        findings.spoil(path)
+    findings.next_stage()
     expanded = expand(root, keys_of(RootSection), sticky_ports, findings)
-    findings.raise_errors()
+    findings.locate = lambda path: place_of(expanded.root, path)
+    findings.next_stage()
     written = read(expanded.root, anchored, findings, secret=is_secret)
-    findings.raise_errors()
-    assert written is not None
-    config = _resolve(written, expanded, findings)
-    findings.raise_errors()
-    return Loaded(config=config, warnings=tuple(findings.warnings), written=written)
+    findings.next_stage()
+    return written, _resolve(written, expanded, findings)
+
+
+def _position(found: list[sources.Source]) -> Callable[[Problem], tuple[int, int]]:
+    """The order of the files and their lines; what stands nowhere comes first."""
+    order = {source.name: number for number, source in enumerate(found)}
+    return lambda problem: (order.get(problem.file or "", -1), problem.line or 0)
 
 
 def _origins(root: Table) -> dict[str, Place]:
@@ -126,33 +132,34 @@ def is_secret(path: KeyPath) -> bool:
 
 
 def _read_all(
-    found: list[sources.Source], environ: Mapping[str, str]
-) -> tuple[list[Document], list[Problem]]:
-    documents: list[Document] = []
-    warnings: list[Problem] = []
-    problems: list[Problem] = []
+    found: list[sources.Source], environ: Mapping[str, str], findings: Findings
+) -> Iterator[Document]:
     for source in found:
         try:
-            document = _read(source, environ)
+            document = _read(source, environ, findings)
         except ConfigInvalid as error:
-            problems.extend(error.problems)
+            findings.errors.extend(error.problems)
+            findings.incomplete = True
             continue
+        findings.errors.extend(document.duplicates)
         if document.has_more:
             text = "only the first document of a file counts; the rest is not read"
-            warnings.append(Problem("W-DOCUMENTS", text, (), Place(source.name, None)))
-        documents.append(document)
-    if problems:
-        raise ConfigInvalid(tuple(problems))
-    return documents, warnings
+            findings.warnings.append(Problem("W-DOCUMENTS", text, (), Place(source.name, None)))
+        yield document
 
 
-def _read(source: sources.Source, environ: Mapping[str, str]) -> Document:
-    text = env.substitute(sources.read(source), environ, source.name)
-    document = read_document(text, source.name)
-    root = document.root
+def _read(source: sources.Source, environ: Mapping[str, str], findings: Findings) -> Document:
+    written = sources.read(source)
+    text, faults = env.substitute(written, environ, source.name)
+    document = None
+    try:
+        document = read_document(text, source.name)
+    finally:
+        root = None if document is None else document.root
+        findings.errors.extend(env.problems_of(faults, root, written, source.name))
     if root is not None and not isinstance(root, Table) and not is_null(root):
-        text = f"the file must hold keys and values, not {kind(root)}"
-        raise ConfigInvalid((Problem("E-FILE-TOP", text, (), root.place),))
+        reason = f"the file must hold keys and values, not {kind(root)}"
+        raise ConfigInvalid((Problem("E-FILE-TOP", reason, (), root.place),))
     return document
 
 
@@ -160,9 +167,10 @@ def _resolve(written: RootSection, expanded: Expanded, findings: Findings) -> Co
     settings = resolve_settings(written, findings)
     names = collect_aliases(written.models, findings)
     models = resolve_models(written, names, expanded, findings)
-    before = len(findings.errors)
     routing = resolve_routing(written, names, findings)
-    routing_stands = len(findings.errors) == before
+    routing_stands = names.aliases_known and not any(
+        findings.is_doubtful(path) for path in (("routing", "router"), ("groups",), ("matrix",))
+    )
     preload = _preload(written, names, findings)
     api_keys = resolve_api_keys(written, findings)
     peers = resolve_peers(written, names, findings)

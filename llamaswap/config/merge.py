@@ -6,6 +6,7 @@ Source: config §1.5.
 from __future__ import annotations
 
 from llamaswap.config.document import Listing, Node, Scalar, Table, is_null, kind
+from llamaswap.config.env import MARK
 from llamaswap.config.problems import KeyPath, Place, Problem
 
 ENTITY_MAPS: frozenset[KeyPath] = frozenset(
@@ -58,6 +59,8 @@ def _pair(
     path: KeyPath,
     problems: list[Problem],
 ) -> Node:
+    if problems and (_is_unknown(mine) or _is_unknown(node)):
+        return mine
     match mine, node:
         case Table(), Table():
             return _tables(mine, node, path, problems)
@@ -72,6 +75,11 @@ def _pair(
             text = f"this is {kind(node)}, but {kind(mine)} in {_name(first)}"
             problems.append(Problem("E-MERGE-KIND", text, path, place))
             return mine
+
+
+def _is_unknown(node: Node) -> bool:
+    """Whether it is what a variable at fault left; that is reported already."""
+    return isinstance(node, Scalar) and MARK in node.text
 
 
 def _name(place: Place) -> str:

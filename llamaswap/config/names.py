@@ -5,12 +5,29 @@ Source: config §2.5, §2.5.2, §2.7.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from attrs import define, field
 
+from llamaswap.config.env import MARK
 from llamaswap.config.model_sections import ModelSection
-from llamaswap.config.problems import Findings
+from llamaswap.config.problems import Findings, KeyPath
+
+
+def _names_models(path: KeyPath) -> bool:
+    """Whether what stands at `path` may be the name of a model."""
+    return path == ("models",) or (path[0] == "models" and len(path) == 2 and MARK in str(path[1]))
+
+
+def _names_aliases(path: KeyPath) -> bool:
+    by_id = path[2:3] == ("filters",) and (len(path) == 3 or path[3] == "setParamsByID")
+    return path[0] == "models" and (len(path) == 2 or path[2] == "aliases" or by_id)
+
+
+def _names_others(path: KeyPath) -> bool:
+    return path == ("selectors",) or (
+        path[0] == "peers" and (len(path) <= 2 or path[2] == "models")
+    )
 
 
 @define
@@ -26,6 +43,12 @@ class Names:
     """Full name to peer and model."""
     bare: dict[str, set[str]] = field(factory=dict)
     """Bare name of a peer model to its full names."""
+    models_known: bool = True
+    """Whether all models are in `models`: a name that none of them has is an error."""
+    aliases_known: bool = True
+    """The same of `aliases`."""
+    all_known: bool = True
+    """The same of everything else that has a name."""
 
     def local(self, name: str) -> str | None:
         """The local model `name` means."""
@@ -43,12 +66,23 @@ class Names:
 
 def collect_aliases(models: Mapping[str, ModelSection], findings: Findings) -> Names:
     """The alias table: what models list, then what their `setParamsByID` keys add."""
-    names = Names(frozenset(models))
+    names = Names(
+        frozenset(models),
+        models_known=_all_read(findings, _names_models),
+        aliases_known=_all_read(findings, _names_models, _names_aliases),
+        all_known=_all_read(findings, _names_models, _names_aliases, _names_others),
+    )
     for model in sorted(models):
         _explicit(model, models[model], names, findings)
     for model in sorted(models):
         _derived(model, models[model], names, findings)
     return names
+
+
+def _all_read(findings: Findings, *kinds: Callable[[KeyPath], bool]) -> bool:
+    if findings.incomplete:
+        return False
+    return not any(names(path) for path in findings.spoiled() for names in kinds)
 
 
 def _explicit(model: str, section: ModelSection, names: Names, findings: Findings) -> None:

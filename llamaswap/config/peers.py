@@ -21,6 +21,7 @@ def resolve_peers(written: RootSection, names: Names, findings: Findings) -> dic
     """All peers in the order of their ids; their models become known to `names`."""
     peers = {peer: _peer(peer, written.peers[peer], findings) for peer in sorted(written.peers)}
     for peer in peers.values():
+        names.all_known &= bool(peer.models)
         for model in sorted(peer.models):
             _name(peer.id, model, names, findings)
     for full in sorted(names.peer_models):
@@ -54,7 +55,7 @@ def _peer(peer: str, section: PeerSection, findings: Findings) -> Peer:
     elif doubt := url_doubt(section.proxy):
         text = f"peer '{peer}' cannot be reached at '{section.proxy}': {doubt}"
         findings.warn("W-URL", (*path, "proxy"), text)
-    if not section.models:
+    if not section.models and not findings.is_doubtful((*path, "models")):
         text = f"peer '{peer}' needs 'models', the list of models it offers"
         findings.error("E-PEER-MODELS", (*path, "models"), text)
     return Peer(
@@ -114,7 +115,8 @@ def _profile(
         if not pin.strip():
             text = f"profile '{name}': the requested name '{pin}' is blank"
             findings.error("E-PROF-PIN", here, text)
-        if target and target not in selectors and names.resolve(target) is None:
+        unknown = target not in selectors and names.resolve(target) is None
+        if target and unknown and names.all_known:
             text = (
                 f"profile '{name}': '{pin}' is pinned to '{target}', which is no model, alias, "
                 "peer model or selector"

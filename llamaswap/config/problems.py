@@ -56,11 +56,16 @@ class Problem:
 
 
 class ConfigInvalid(LlamaswapError):
-    """The configuration cannot be used; carries every problem of the stage that failed."""
+    """The configuration cannot be used; carries everything that is wrong with it.
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    `warnings`: what is doubtful besides. They often say why, as an unknown key does that was meant
+    for one that is missing.
+    """
+
+    def __init__(self, problems: tuple[Problem, ...], warnings: tuple[Problem, ...] = ()) -> None:
         super().__init__("\n".join(str(problem) for problem in problems))
         self.problems = problems
+        self.warnings = warnings
 
 
 def _on_one_line(text: str) -> str:
@@ -83,19 +88,67 @@ def key_path(path: KeyPath) -> str:
 
 @define
 class Findings:
-    """Collects errors and warnings of one load; knows where each key path stands."""
+    """Collects errors and warnings of one load; knows where each key path stands.
+
+    No error stops the load, so that one look shows all of them. What must not be shown are errors
+    that are there only because of another: whatever an earlier stage refused is *spoiled*, and no
+    later stage has anything to say about it or about what stands below it.
+    """
 
     locate: Callable[[KeyPath], Place] = field(default=lambda _path: NOWHERE)
     errors: list[Problem] = field(factory=list)
     warnings: list[Problem] = field(factory=list)
+    incomplete: bool = False
+    """Whether a file could not be read: what seems to be missing may stand there."""
+    _spoiled: set[KeyPath] = field(factory=set)
+    """By earlier stages."""
+    _spoiling: list[KeyPath] = field(factory=list)
+    """By this stage."""
+    _kept: dict[KeyPath, list[int]] = field(factory=dict)
 
     def error(self, code: str, path: KeyPath, text: str) -> None:
-        """Note that the configuration must be refused."""
-        self.errors.append(Problem(code, text, path, self.locate(path)))
+        """Note that the configuration must be refused, if that is not a consequence only."""
+        path = self._as_written(path)
+        if not self.is_spoiled(path):
+            self.errors.append(Problem(code, text, path, self.locate(path)))
+            self.spoil(path)
 
-    def warn(self, code: str, path: KeyPath, text: str) -> None:
-        """Note something that is accepted but looks wrong."""
-        self.warnings.append(Problem(code, text, path, self.locate(path)))
+    def warn(self, code: str, path: KeyPath, text: str, *, about_key: bool = False) -> None:
+        """Note something that is accepted but looks wrong.
+
+        `about_key`: it is the key that looks wrong, whatever its value is.
+        """
+        path = self._as_written(path)
+        if about_key or not self.is_spoiled(path):
+            self.warnings.append(Problem(code, text, path, self.locate(path)))
+
+    def spoil(self, path: KeyPath) -> None:
+        """Let no later stage judge what stands at `path`."""
+        self._spoiling.append(path)
+
+    def next_stage(self) -> None:
+        """Begin a stage: from now on what is spoiled so far is not judged."""
+        self._spoiled.update(self._spoiling)
+        self._spoiling.clear()
+
+    def is_spoiled(self, path: KeyPath) -> bool:
+        """Whether an earlier stage refused `path` or something above it."""
+        spoiled = self._spoiled
+        return bool(spoiled) and any(path[:end] in spoiled for end in range(1, len(path) + 1))
+
+    def is_doubtful(self, path: KeyPath) -> bool:
+        """Whether anything at `path`, above or below it has been refused, also by this stage."""
+        return any(
+            bad[: len(path)] == path[: len(bad)] for bad in (*self._spoiled, *self._spoiling)
+        )
+
+    def spoiled(self) -> list[KeyPath]:
+        """Everything that has been refused so far, in no order."""
+        return [*self._spoiled, *self._spoiling]
+
+    def keep_items(self, path: KeyPath, indexes: list[int]) -> None:
+        """Tell that of the list at `path` only the items with these `indexes` are passed on."""
+        self._kept[path] = indexes
 
     def raise_errors(self) -> None:
         """End the load if anything so far refuses it.
@@ -104,4 +157,11 @@ class Findings:
             ConfigInvalid: with all errors so far.
         """
         if self.errors:
-            raise ConfigInvalid(tuple(self.errors))
+            raise ConfigInvalid(tuple(self.errors), tuple(self.warnings))
+
+    def _as_written(self, path: KeyPath) -> KeyPath:
+        """`path` with the index that an item has in the file."""
+        for at, step in enumerate(path) if self._kept else ():
+            if isinstance(step, int) and (kept := self._kept.get(path[:at])) is not None:
+                return (*path[:at], kept[step], *path[at + 1 :])
+        return path

@@ -69,17 +69,16 @@ def keys_of(section: Any) -> dict[str, Key]:
 
 def read(
     root: Table, anchored: frozenset[str], findings: Findings, *, secret: Callable[[KeyPath], bool]
-) -> RootSection | None:
-    """The configuration as written; None if anything has the wrong type.
+) -> RootSection:
+    """The configuration as written; what has the wrong type is as if it were not written.
 
     `anchored`: top-level keys that hold shared snippets, so nobody warns about them.
     `secret`: paths whose values no message may show.
     """
     entries = {key: node for key, node in root.entries.items() if not _is_private(key, anchored)}
     reader = _Reader(findings, secret)
-    before = len(findings.errors)
     result: RootSection = reader.section(Table(entries, root.keys, root.place), RootSection, ())
-    return result if len(findings.errors) == before else None
+    return result
 
 
 def _is_private(key: str, anchored: frozenset[str]) -> bool:
@@ -91,6 +90,11 @@ def _without_none(hint: Any) -> Any:
     if NoneType in arguments:
         (hint,) = (argument for argument in arguments if argument is not NoneType)
     return hint
+
+
+_UNREADABLE: Any = object()
+"""In place of a single value that has the wrong type or is spoiled."""
+_ZERO: dict[Any, Any] = {kinds.Text: "", kinds.Flag: False, kinds.Anything: None}
 
 
 @frozen
@@ -125,8 +129,10 @@ class _Reader:
                 here = (*path, name)
                 if "shape" in key.meta and not isinstance(entry, Table):
                     self._refuse(BadValue("a mapping", entry, code=key.meta["shape"]), here)
-                else:
-                    values[key.attribute] = self.value(entry, key.kind, here)
+                    continue
+                value = self.value(entry, key.kind, here)
+                if value is not _UNREADABLE:
+                    values[key.attribute] = value
         return cls(**values)
 
     def mapping(self, node: Node, wanted: Any, path: KeyPath) -> dict[str, Any]:
@@ -134,26 +140,36 @@ class _Reader:
             if not is_null(node):
                 self._refuse(BadValue("a mapping", node), path)
             return {}
-        entries = node.entries.items()
-        return {key: self.value(entry, wanted, (*path, key)) for key, entry in entries}
+        result = {}
+        for key, entry in node.entries.items():
+            value = self.value(entry, wanted, (*path, key))
+            # the key stays: others may refer to it
+            result[key] = _ZERO.get(wanted, 0) if value is _UNREADABLE else value
+        return result
 
     def listing(self, node: Node, wanted: Any, path: KeyPath) -> list[Any]:
         if not isinstance(node, Listing):
             if not is_null(node):
                 self._refuse(BadValue("a list", node), path)
             return []
-        return [
-            self.value(item, wanted, (*path, index))
+        values = {
+            index: value
             for index, item in enumerate(node.items)
             if not is_null(item)
-        ]
+            and (value := self.value(item, wanted, (*path, index))) is not _UNREADABLE
+        }
+        if len(values) < len(node.items):
+            self.findings.keep_items(path, list(values))
+        return list(values.values())
 
     def scalar(self, node: Node, wanted: Any, path: KeyPath) -> Any:
+        if self.findings.is_spoiled(path):
+            return _UNREADABLE
         try:
             result = _READERS[wanted](node)
         except BadValue as problem:
             self._refuse(problem, (*path, *problem.at))
-            return None
+            return _UNREADABLE
         if wanted is kinds.Whole and isinstance(node, Scalar) and node.value != result:
             self._cut(node, result, path)
         return result
@@ -175,4 +191,4 @@ class _Reader:
         if text is None:
             near = difflib.get_close_matches(key, keys_of(section), n=1)
             text = f"unknown key; did you mean '{near[0]}'?" if near else "unknown key, ignored"
-        self.findings.warn("W-UNKNOWN-KEY", (*path, key), text)
+        self.findings.warn("W-UNKNOWN-KEY", (*path, key), text, about_key=True)

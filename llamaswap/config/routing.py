@@ -41,7 +41,6 @@ class _Router:
 
 def resolve_routing(written: RootSection, names: Names, findings: Findings) -> Routing:
     """The canonical form, whichever way it was written."""
-    before = len(findings.errors)
     router = _router(written, findings)
     scheduler = _scheduler(written, findings)
     fifo = _fifo(written.routing.scheduler.settings.fifo, names, findings)
@@ -50,8 +49,7 @@ def resolve_routing(written: RootSection, names: Names, findings: Findings) -> R
         matrix = _matrix(router.matrix, router.path, names, findings)
         return Routing(router="matrix", matrix=matrix, scheduler=scheduler, fifo=fifo, batch=batch)
     groups = _groups(router.groups or {}, router.path, names, findings)
-    if len(findings.errors) == before:
-        groups = _completed(groups, router.path, names, findings)
+    groups = _completed(groups, router.path, names, findings)
     return Routing(groups=groups, scheduler=scheduler, fifo=fifo, batch=batch)
 
 
@@ -83,9 +81,10 @@ def _router(written: RootSection, findings: Findings) -> _Router:
         findings.error("E-ROUTE-UNKNOWN", ("routing", "router", "use"), text)
     if new.use != "matrix":
         return _Router(new.settings.groups, None, (*_NEW, "groups"))
-    if new.settings.matrix is None:
+    if new.settings.matrix is None and not findings.incomplete:
         text = "'use: matrix' needs 'routing.router.settings.matrix'"
         findings.error("E-ROUTE-MATRIX", ("routing", "router", "use"), text)
+    if new.settings.matrix is None:
         return _Router({}, None, (*_NEW, "groups"))
     return _Router(None, new.settings.matrix, (*_NEW, "matrix"))
 
@@ -100,7 +99,8 @@ def _groups(
         for member in members:
             if (owner := owners.setdefault(member, group)) != group:
                 text = f"model '{member}' is in group '{group}' and in group '{owner}'; keep one"
-                findings.error("E-GROUP-MULTI", (*path, group, "members"), text)
+                index = [names.local(name) for name in section.members].index(member)
+                findings.error("E-GROUP-MULTI", (*path, group, "members", index), text)
         result[group] = Group(
             members=tuple(members),
             swap=section.swap,
@@ -119,8 +119,9 @@ def _members(
         here = (*path, index)
         model = names.local(member)
         if model is None:
-            text = f"group '{group}': there is no model '{member}'"
-            findings.error("E-GROUP-MEMBER", here, text)
+            if names.aliases_known:
+                text = f"group '{group}': there is no model '{member}'"
+                findings.error("E-GROUP-MEMBER", here, text)
         elif member not in names.models:
             text = f"group '{group}': '{member}' is an alias; the model '{model}' is the member"
             findings.warn("W-ALIAS", here, text)
@@ -156,7 +157,7 @@ def _completed(
 
 def _matrix(written: MatrixSection, path: KeyPath, names: Names, findings: Findings) -> Matrix:
     sets = written.sets
-    if not sets:
+    if not sets and not findings.incomplete:
         text = "a matrix needs 'sets' with at least one set of models that may run together"
         findings.error("E-MX-NOSETS", (*path, "sets"), text)
     for name, model in written.vars.items():
@@ -164,18 +165,23 @@ def _matrix(written: MatrixSection, path: KeyPath, names: Names, findings: Findi
         if not _VAR.fullmatch(name):
             text = f"the var '{name}' must be 1 to 32 letters, digits, '.' or '-'"
             findings.error("E-MX-VARKEY", here, text)
-        if model not in names.models:
+        if model not in names.models and names.models_known:
             text = f"the var '{name}' stands for '{model}', which is no model id"
             findings.error("E-MX-VARMODEL", here, text)
-    costs = _costs(written, path, names, findings)
+    known = names.models_known and not findings.is_spoiled((*path, "vars"))
+    costs = _costs(written, path, names, findings, known=known)
     for problem in matrix_dsl.check_sets(sets or {}, written.vars, names.models):
+        if problem.code == "E-MX-IDENT" and not known:
+            continue
+        if problem.code == "E-MX-REF" and findings.incomplete:
+            continue
         text = f"set '{problem.set_name}': {problem.text}"
         findings.error(problem.code, (*path, "sets", problem.set_name), text)
     return Matrix(sets=sets or {}, vars=written.vars, evict_costs=costs)
 
 
 def _costs(
-    written: MatrixSection, path: KeyPath, names: Names, findings: Findings
+    written: MatrixSection, path: KeyPath, names: Names, findings: Findings, *, known: bool
 ) -> dict[str, int]:
     result: dict[str, int] = {}
     for key, cost in written.evict_costs.items():
@@ -185,7 +191,7 @@ def _costs(
             findings.error("E-MX-COST", here, text)
         model = written.vars.get(key, key)
         if model not in names.models:
-            if key not in written.vars:
+            if key not in written.vars and known:
                 text = f"'{key}' is neither a var nor a model id"
                 findings.error("E-MX-COSTKEY", here, text)
             continue
@@ -245,8 +251,9 @@ def _priority(
     for name, priority in written.items():
         model = names.local(name)
         if model is None:
-            text = f"there is no model '{name}'"
-            findings.error("E-PRIO-MODEL", (*path, name), text)
+            if names.aliases_known:
+                text = f"there is no model '{name}'"
+                findings.error("E-PRIO-MODEL", (*path, name), text)
         elif name == model:
             result[model] = priority
         elif model not in written:  # the real id wins over an alias

@@ -46,17 +46,16 @@ def _selector(
         )
         text = f"selector '{selector}': {what} {', '.join(STRATEGIES)}"
         findings.error("E-SEL-STRAT", (*path, "strategy"), text)
-    if not section.targets:
+    if not section.targets and not findings.is_doubtful((*path, "targets")):
         text = f"selector '{selector}' needs 'targets', a list of models"
         findings.error("E-SEL-TARGETS", (*path, "targets"), text)
-    before = len(findings.errors)
     for index, target in enumerate(section.targets):
         _check_target(selector, section, index, target, written, names, findings)
     if section.strategy == "spillover":
         if section.settings.spillover < 1:
             text = f"selector '{selector}': {section.settings.spillover} is too low; at least 1"
             findings.error("E-SEL-SPILL", (*path, "settings", "spillover"), text)
-        if len(findings.errors) == before:
+        if not findings.is_doubtful((*path, "targets")) and names.all_known:
             _check_spillover(selector, section, names, routing, findings)
     return Selector(
         id=selector,
@@ -98,9 +97,10 @@ def _check_target(
         text = f"{who} is a selector; targets are models"
         findings.error("E-SEL-CHAIN", path, text)
     elif names.resolve(target) is None:
-        text = f"{who} is no model, alias or peer model that is offered by exactly one peer"
-        findings.error("E-SEL-UNKNOWN", path, text)
-    elif section.strategy == "warm" and names.local(target) is None:
+        if names.all_known:
+            text = f"{who} is no model, alias or peer model that is offered by exactly one peer"
+            findings.error("E-SEL-UNKNOWN", path, text)
+    elif section.strategy == "warm" and names.local(target) is None and names.aliases_known:
         text = f"{who} runs on a peer, but the strategy warm takes only local models"
         findings.error("E-SEL-LOCAL", path, text)
 

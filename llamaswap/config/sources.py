@@ -24,25 +24,25 @@ class Source:
     path: Path
 
 
-def find(config: Path | None, config_dir: Path | None) -> list[Source]:
-    """The files to read, in the order to merge them.
-
-    Raises:
-        ConfigInvalid: E-CLI-NOSRC or one of E-DIR-….
-    """
+def find(config: Path | None, config_dir: Path | None, problems: list[Problem]) -> list[Source]:
+    """The files to read, in the order to merge them; E-CLI-NOSRC and E-DIR-… go to `problems`."""
     if config is None and config_dir is None:
         text = "no configuration: give a file with -config or a directory with -config-dir"
-        raise _invalid("E-CLI-NOSRC", text)
-    sources = [] if config is None else [Source(str(config), config)]
+        problems.append(Problem("E-CLI-NOSRC", text))
+    paths = [] if config is None else [config]
     if config_dir is not None:
-        members = list_directory(config_dir)
-        if config is not None:
-            _refuse_overlap(config, config_dir, members)
-        sources += [Source(str(path), path) for path in members]
-    if not sources:
-        text = f"the directory {config_dir} holds no *.yml or *.yaml file"
-        raise _invalid("E-DIR-EMPTY", text, str(config_dir))
-    return sources
+        try:
+            members = list_directory(config_dir)
+            if config is not None:
+                _refuse_overlap(config, config_dir, members)
+        except ConfigInvalid as error:
+            problems.extend(error.problems)
+            members = []
+        paths += members
+        if not paths and not problems:
+            text = f"the directory {config_dir} holds no *.yml or *.yaml file"
+            problems.append(Problem("E-DIR-EMPTY", text, (), Place(str(config_dir), None)))
+    return [Source(str(path), path) for path in paths]
 
 
 def list_directory(directory: Path) -> list[Path]:

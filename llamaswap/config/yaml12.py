@@ -43,13 +43,15 @@ class Document:
     """Whether anything follows the first document; it is not read."""
     anchored: frozenset[str]
     """Top-level keys in whose value an anchor is defined."""
+    duplicates: tuple[Problem, ...] = ()
+    """Keys that stand twice in one mapping, each an error; the last of them is in the tree."""
 
 
 def read_document(text: str, file: str) -> Document:
     """Read the first document of `text`; `file` is the name problems are reported under.
 
     Raises:
-        ConfigInvalid: E-FILE-YAML, or every E-YAML-DUPKEY of the document.
+        ConfigInvalid: E-FILE-YAML.
     """
     builder = _Builder(file)
     events = _events(text, file)
@@ -57,9 +59,9 @@ def read_document(text: str, file: str) -> Document:
         if isinstance(event, yaml.DocumentEndEvent):
             break
         builder.take(event)
-    if builder.duplicates:
-        raise ConfigInvalid(tuple(builder.duplicates))
-    return Document(builder.root, _has_more(events), frozenset(builder.anchored))
+    more = _has_more(events)
+    anchored = frozenset(builder.anchored)
+    return Document(builder.root, more, anchored, tuple(builder.duplicates))
 
 
 def texts(text: str, file: str) -> Iterator[str]:
@@ -205,7 +207,7 @@ class _Builder:
         if first is not None:
             lines = f"lines {first.line} and {place.line}"
             text = f"the key '{key}' stands twice in one mapping, in {lines}; remove one"
-            self.duplicates.append(Problem("E-YAML-DUPKEY", text, self._path(), place))
+            self.duplicates.append(Problem("E-YAML-DUPKEY", text, (*self._path(), key), place))
         top.key, top.key_place, top.is_merge = key, place, is_merge
         if is_merge:
             top.merge_place = place

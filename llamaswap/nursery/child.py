@@ -168,6 +168,8 @@ class Child:
 
     async def _run_stop_command(self, argv: Sequence[str]) -> bool:
         """Run `cmdStop` in its own group, its output in the model's log; whether it succeeded."""
+        own_log = {"model_log": self.model.id}
+        logger.debug("<%s> cmdStop: %s", self.model.id, shown_command(argv), extra=own_log)
         try:
             process = await trio.lowlevel.open_process(
                 argv,

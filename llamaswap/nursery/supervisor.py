@@ -35,6 +35,7 @@ from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
+from llamaswap.nursery.scheduling_log import log_decision, log_steps
 from llamaswap.nursery.slots import reported_slots
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
 from llamaswap.planning.assemble import planner_for, scheduler_for
@@ -45,7 +46,6 @@ from llamaswap.planning.events import (
     Arrived,
     CancelJob,
     Decision,
-    DecisionKind,
     Effect,
     Event,
     Grant,
@@ -379,7 +379,10 @@ class Supervisor:
                 self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
-                self._apply(self._scheduler.handle(message, now))
+                effects = self._scheduler.handle(message, now)
+                if logger.isEnabledFor(logging.DEBUG):
+                    log_steps(message, effects, {job.effect.target for job in self._jobs.values()})
+                self._apply(effects)
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         """Carry effects out in order; slow work becomes a child task that reports back."""
@@ -411,7 +414,7 @@ class Supervisor:
                     for model in models:
                         self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")
                 case Decision():
-                    _log_decision(effect)
+                    log_decision(effect)
                     self.on_decision(effect)
 
     # --- child tasks ------------------------------------------------------------------------------
@@ -635,27 +638,6 @@ class Supervisor:
                 idle.set()
         if self._enqueue(Released(ticket)):
             self._turn()
-
-
-def _log_decision(decision: Decision) -> None:
-    """Say once, in one line, who waited, who goes, why, and what it is expected to cost."""
-    waiters = f"{decision.waiters} {'requests wait' if decision.waiters != 1 else 'request waits'}"
-    goes = ", ".join(f"<{model}>" for model in decision.evicted)
-    match decision.kind:
-        case DecisionKind.SWAP:
-            what = f"swap to <{decision.model}>" + (f", stopping {goes}" if goes else "")
-        case DecisionKind.HOLD:
-            what = f"<{decision.model}> has to wait, {goes} is kept"
-        case DecisionKind.GATE:
-            what = f"<{decision.model}> is overdue, {goes} is granted nothing more"
-    logger.info(
-        "%s: %s, the oldest for %.1f s; because %s; expected to take %.1f s",
-        what,
-        waiters,
-        decision.oldest_wait,
-        decision.reason,
-        decision.estimate,
-    )
 
 
 @define(eq=False)

@@ -42,6 +42,7 @@ from llamaswap.telemetry.captures import (
 from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.observation import Ending, Observation, Outcome
 from llamaswap.telemetry.response_body import ResponseReader
+from llamaswap.telemetry.row_log import log_capture, log_dispatch, log_row
 from llamaswap.telemetry.shown_headers import LEFT_OUT, shown_headers
 from llamaswap.telemetry.store import Filter, Store, StoreFailed
 
@@ -158,6 +159,8 @@ class Book:
             observation.metadata["fifo_priority"] = str(self._priority(observation.model))
         observation.keep = observation.row
         self.inflight.add(observation)
+        if logger.isEnabledFor(logging.DEBUG):
+            log_dispatch(observation)
 
     def changed(self, observation: Observation) -> None:
         """It was granted its model, or its response head went out."""
@@ -306,13 +309,7 @@ class Book:
         reader.feed(job.pieces)
         reader.end(whole=ending.outcome is Outcome.COMPLETE)
         row = make_row(observation, ending, reader, job.ended)
-        if reader.unreadable:
-            logger.warning(
-                "<%s> %s: response body is unreadable: %s",
-                row.model,
-                row.req_path,
-                reader.unreadable,
-            )
+        log_row(row, ending.outcome, reader)
         granted = observation.granted_at
         waited = ending.duration if granted is None else granted - observation.began
         kept = None if least is None else self._capture(job, reader, row, least)
@@ -344,7 +341,9 @@ class Book:
             response,
         )
         frames = reader.frames if wanted else ()
-        return pack(exchanged, frames, self._compress, least=least)
+        capture = pack(exchanged, frames, self._compress, least=least)
+        log_capture(row, len(request or b"") + reader.length, capture.size)
+        return capture
 
     # --- what is worth keeping --------------------------------------------------------------------
 

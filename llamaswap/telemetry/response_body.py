@@ -239,6 +239,8 @@ class ResponseReader:
     unreadable: str = ""
     """Why nothing can be said of the body."""
     too_large: bool = False
+    no_figures: str = ""
+    """Why a body that can be read tells nothing: it is not what its kind has to be."""
     _unframer: _Unframer | None = field(init=False)
     _decompressor: _Decompressor = field(init=False)
     _lines: EventLines | None = field(init=False)
@@ -278,8 +280,10 @@ class ResponseReader:
             return
         if self._lines is not None:
             self._lines.end()
-        else:
-            self.usage.document(self.body)
+            if self.usage.unread:
+                self.no_figures = "events with figures are no JSON"
+        elif not self.usage.document(self.body):
+            self.no_figures = "it is no JSON" if self.body else "it is empty"
 
     def _decoded(self, data: bytes) -> None:
         self.length += len(data)

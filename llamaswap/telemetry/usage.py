@@ -55,6 +55,8 @@ class _Document(msgspec.Struct):
 class UsageReader:
     """Takes events or a document, and says in the end what they said."""
 
+    unread: int = 0
+    """Events that looked as if they told figures and are no JSON objects."""
     _found: bool = False
     _input: int = 0
     _output: int = 0
@@ -67,6 +69,7 @@ class UsageReader:
         """Look at the data of one server-sent event; whatever is no JSON object is passed over."""
         document = _parsed(data)
         if document is None:
+            self.unread += 1
             return
         usages = [document.usage]
         for nested in (document.response, document.message):

@@ -1,7 +1,10 @@
 """The program with a window: on SIGUSR1 it writes what lives inside it to a file.
 
 `python inspected.py REPORT [flags of llamaswap…]`. The report is
-`{"tasks": {name: count}, "objects": int}`; it appears whole.
+`{"tasks": {name: count}, "objects": {type: count}}`; it appears whole.
+
+Everything the program remembers on purpose has a bound. Here the bounds are small, so that half a
+minute fills them: what still grows afterwards grows for ever.
 """
 
 from __future__ import annotations
@@ -19,8 +22,19 @@ from types import FrameType
 import trio
 
 from llamaswap.cli import main
+from llamaswap.telemetry import book, decisions, lifecycle, sampler
 
 REPORT = Path(sys.argv[1])
+REMEMBERED = 20
+
+
+def remember_little() -> None:
+    """Make every history short."""
+    lifecycle.KEPT = decisions.KEPT = REMEMBERED
+    sampler.RETENTION = 1.0
+    vars(book)["MIB"] = 16 * 1024  # what captureBuffer counts
+    # trio keeps deadlines that were taken back until this many have come together
+    vars(trio._core._run)["DEADLINE_HEAP_MIN_PRUNE_THRESHOLD"] = REMEMBERED
 
 
 def report(_number: int, _frame: FrameType | None) -> None:
@@ -38,10 +52,12 @@ def report(_number: int, _frame: FrameType | None) -> None:
         for nursery in task.child_nurseries:
             waiting += nursery.child_tasks
     part = REPORT.with_suffix(".part")
-    part.write_text(json.dumps({"tasks": names, "objects": len(gc.get_objects())}))
+    objects = Counter(type(thing).__qualname__ for thing in gc.get_objects())
+    part.write_text(json.dumps({"tasks": names, "objects": objects}))
     os.replace(part, REPORT)
 
 
 if __name__ == "__main__":
+    remember_little()
     signal.signal(signal.SIGUSR1, report)
     sys.exit(main(sys.argv[2:]))

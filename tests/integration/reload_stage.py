@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -152,6 +153,38 @@ async def streaming(stage: Stage, model: str) -> AsyncIterator[Stream]:
         nursery.start_soon(stream.run)
         await settled(lambda: stream.received.count(b"\n\n") > 1)
         yield stream
+        nursery.cancel_scope.cancel()
+
+
+@define
+class Messages:
+    """What `GET /api/events` has told one client so far: type and body of each message."""
+
+    got: list[tuple[str, Any]] = field(factory=list)
+
+    def of(self, kind: str) -> list[Any]:
+        """The bodies of all messages of one type."""
+        return [body for found, body in self.got if found == kind]
+
+
+@asynccontextmanager
+async def listening(stage: Stage, topics: str) -> AsyncIterator[Messages]:
+    """A client of `/api/events?topics=` during the block; it has its snapshots at the beginning."""
+    messages = Messages()
+
+    async def read() -> None:
+        url = f"/api/events?topics={topics}"
+        async with stage.program.http.stream("GET", url) as answer:
+            assert answer.status_code == 200
+            async for line in answer.aiter_lines():
+                if line.startswith("data:"):
+                    message = json.loads(line.removeprefix("data:"))
+                    messages.got.append((message["type"], json.loads(message["data"])))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await settled(lambda: bool(messages.got))
+        yield messages
         nursery.cancel_scope.cancel()
 
 

@@ -61,8 +61,8 @@ class Vitals:
     """By what they are."""
     rss: int
     children: int
-    objects: int
-    """That the garbage collector watches."""
+    objects: Counter[str]
+    """That the garbage collector watches, by type."""
 
 
 @define(eq=False)
@@ -102,7 +102,8 @@ class Soak:
             for name, command in commands.items()
         )
         return (
-            f"startPort: {self.start_port}\nhealthCheckTimeout: 20\nmodels:\n{models}"
+            f"startPort: {self.start_port}\nhealthCheckTimeout: 20\n"
+            f"metricsMaxInMemory: 50\ncaptureBuffer: 1\nmodels:\n{models}"
             "groups:\n  turn: {members: [one, two, three, broken]}\n"
             "  beside: {members: [noisy, slow], swap: false, exclusive: false}\n"
         )
@@ -378,7 +379,7 @@ class Soak:
         return Vitals(
             tasks=dict(+tasks),
             descriptors=dict(+descriptors),
-            objects=told["objects"],
+            objects=Counter(told["objects"]),
             rss=process.memory_info().rss,
             children=len(self.models()),
         )
@@ -394,7 +395,11 @@ class Soak:
         if sum(more.values()) > sum(baseline.descriptors.values()) * RSS_SLACK:
             self.problems.append(f"descriptors are left: {dict(more)}")
         if now.rss > baseline.rss * (1 + RSS_SLACK):
-            text = f"memory: {baseline.rss / 2**20:.1f} MiB before, {now.rss / 2**20:.1f} after"
+            grown = (now.objects - baseline.objects).most_common(8)
+            text = (
+                f"memory: {baseline.rss / 2**20:.1f} MiB before, {now.rss / 2**20:.1f} after; "
+                f"more objects than before: {dict(grown)}"
+            )
             self.problems.append(text)
 
     def account(self) -> None:
@@ -429,7 +434,7 @@ class Soak:
         figures = (
             f"{sum(self.outcomes.values())} requests ({told}); {', '.join(counts)}, memory "
             f"{baseline.rss / 2**20:.1f} → {now.rss / 2**20:.1f} MiB, objects "
-            f"{baseline.objects} → {now.objects}, {self.version} reloads"
+            f"{baseline.objects.total()} → {now.objects.total()}, {self.version} reloads"
         )
         if self.problems:
             again = (

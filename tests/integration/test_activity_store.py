@@ -120,6 +120,33 @@ async def test_rows_are_there_after_the_program_was_killed(tmp_path: Path) -> No
         assert "2 rows so far" in program.log()
 
 
+async def test_no_more_rows_are_kept_in_memory_than_the_configuration_says(tmp_path: Path) -> None:
+    def text(most: int) -> str:
+        return configuration(None, f"metricsMaxInMemory: {most}\n")
+
+    path = tmp_path / "c.yaml"
+    async with started("-config", write(path, text(3))) as program:
+        for _ in range(5):
+            assert (await program.chat("m")).status_code == 200
+        await these_rows(program, [5, 4, 3])
+        write(path, text(2))
+        program.process.send_signal(signal.SIGHUP)
+        await settled(lambda: "configuration reloaded" in program.log())
+        assert (await program.chat("m")).status_code == 200
+        await these_rows(program, [6, 5])
+
+
+async def these_rows(program: Program, ids: list[int]) -> None:
+    """Wait until the rows with these `ids` are all there is."""
+    found: list[int] = []
+    with trio.move_on_after(20):
+        while found != ids:
+            answer = (await program.http.get("/api/metrics/activity")).json()
+            found = [row["id"] for row in answer["data"]]
+            await trio.sleep(0.02)
+    assert found == ids
+
+
 async def test_an_operator_cancels_by_number(tmp_path: Path) -> None:
     slow = configuration(None).replace("--port", "--ready-after 60 --port")
     async with started("-config", write(tmp_path / "c.yaml", slow)) as program:

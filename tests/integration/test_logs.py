@@ -227,6 +227,42 @@ async def test_debug_names_variables_and_hides_what_looks_like_a_secret(tmp_path
         assert "hunter2" not in program.log()
 
 
+STEPS = [
+    "[DEBUG] process {pid}",
+    "[DEBUG] <a> POST /v1/chat/completions goes to a local model",
+    "[DEBUG] request 1 for <a> waits for a swap that begins with it",
+    "[DEBUG] swap 1 to <a> begins, stopping nobody",
+    "[DEBUG] swap 1 is done",
+    "[DEBUG] request 1 has waited and is served now",
+    "[DEBUG] <a> /v1/chat/completions: captured ",
+    "[DEBUG] request 2 for <a> is served at once: the model is ready",
+    "[DEBUG] swap 2 to <b> begins, stopping <a>",
+    "[DEBUG] <a> cmdStop: ",
+    "<b> (unload)",
+]
+
+
+async def test_debug_tells_each_step_of_the_scheduler(tmp_path: Path) -> None:
+    more = "    cmdStop: 'kill ${PID}'\n"
+    text = models(a=fake_command()) + more
+    text += models(b=fake_command()).partition("models:\n")[2]
+    async with started(
+        "-config", write(tmp_path / "c.yaml", text + "logLevel: debug\nlogToStdout: both\n")
+    ) as program:
+        for model in ("a", "a", "b"):
+            assert (await program.chat(model)).status_code == 200
+        assert (await program.http.post("/api/models/unload")).status_code == 200
+
+        def missing() -> list[str]:
+            log = program.log()
+            return [step for step in STEPS if step.format(pid=program.pid) not in log]
+
+        with trio.move_on_after(15):
+            while missing():
+                await trio.sleep(0.02)
+        assert missing() == []
+
+
 # --- the endpoints --------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ import trio
 
 from tests.integration.processes import fake_command, free_port, is_alive, settled
 from tests.integration.program import write
-from tests.integration.reload_stage import START_PORTS, models, stage, streaming
+from tests.integration.reload_stage import START_PORTS, Stage, listening, models, stage, streaming
 
 BROKEN = "models: [broken"
 CHANGED = "env: [FAKE_X=1]"
@@ -185,6 +185,52 @@ async def test_a_bad_file_changes_nothing_and_is_reported_everywhere(tmp_path: P
         await it.reload(models("m"))
         assert (await it.facts())["last_reload"]["ok"]
         assert await it.pid("m") == pid
+
+
+async def test_whoever_listens_is_told_how_each_reload_went(tmp_path: Path) -> None:
+    typo = models("m", m="tll: 5", tail="globalTTL: -1\nlogToStdout: x")
+    async with stage(tmp_path, models("m")) as it, listening(it, "config,models") as client:
+        await it.reload(typo)
+        await settled(lambda: len(client.of("configReloaded")) == 1)
+        [told] = client.of("configReloaded")
+        assert (told["ok"], told["generation"]) == (False, 1)
+        assert told["error"] == (await it.facts())["last_reload"]["error"]
+        for code in ("E-TTL-GLOBAL", "E-LOGSTDOUT"):
+            assert code in told["error"]
+        assert "models.m.tll: unknown key; did you mean 'ttl'?" in it.program.log()
+        assert [len(each) for each in client.of("modelStatus")] == [1]
+
+        await it.reload(models("m", "n"))
+        await settled(lambda: len(client.of("configReloaded")) == 2)
+        assert client.of("configReloaded")[-1] == {"ok": True, "generation": 2}
+        assert [entry["id"] for entry in client.of("modelStatus")[-1]] == ["m", "n"]
+
+
+async def test_no_profile_is_active_after_a_reload(tmp_path: Path) -> None:
+    profiles = "profiles: {day: {pins: {m: n}}, night: {pins: {m: ''}}}"
+
+    async def active(it: Stage) -> str | None:
+        found: str | None = (await it.program.http.get("/api/profiles")).json()["active"]
+        return found
+
+    async with stage(tmp_path, models("m", "n", tail=profiles)) as it:
+        pid = await it.pid("m")
+        async with listening(it, "profile,config") as client:
+            chosen = await it.program.http.put("/api/profiles/active", json={"name": "day"})
+            assert chosen.json() == {"active": "day"}
+            assert await it.pid("m") == await it.pid("n") != pid
+            await it.reload(BROKEN)  # changes nothing, not even that
+            assert await active(it) == "day"
+            assert await it.pid("m") != pid
+            await it.reload(models("m", "n", tail=profiles))
+            assert await active(it) is None
+            assert await it.pid("m") == pid
+            await settled(lambda: len(client.of("configReloaded")) == 2)
+            assert client.of("profileChanged") == [
+                {"active": None},
+                {"active": "day"},
+                {"active": None},
+            ]
 
 
 async def test_a_reload_without_any_change_stops_nothing(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.soak import soak
 
-SECONDS = 30.0
+SECONDS = 60.0
 SEED = 8
 
 

@@ -115,6 +115,60 @@ async def test_T93_a_full_disk_costs_the_row_its_event_and_its_capture_and_nothi
         assert lost < 4000
 
 
+LEFT, CUT = Outcome.LEFT, Outcome.CUT
+SSE = b"text/event-stream"
+
+
+@pytest.mark.parametrize(
+    ("exchange", "level", "text"),
+    [
+        ({}, "", ""),
+        ({"body": b"RIFF", "kind": b"audio/wav"}, "", ""),
+        ({"body": b"data: {}\n\ndata: [DONE]\n\n", "kind": SSE}, "", ""),
+        ({"status": 204, "body": b"", "kind": b""}, "", ""),
+        ({"status": 503, "body": b'{"error": "no\\nroom"}'}, "WARNING",
+         "<m> /v1/chat/completions answered 503, so its row is partial: no\\nroom"),
+        ({"status": 404, "body": b"what", "kind": b"text/plain"}, "WARNING",
+         "answered 404, so its row is partial: 404 Not Found"),
+        ({"body": b"{nope"}, "WARNING", "response body tells no tokens: it is no JSON"),
+        ({"body": b""}, "WARNING", "response body tells no tokens: it is empty"),
+        ({"body": b"", "kind": b""}, "WARNING", "response body tells no tokens: it is empty"),
+        ({"body": b'data: {"usage": {\n\n', "kind": SSE}, "WARNING",
+         "response body tells no tokens: events with figures are no JSON"),
+        ({"coding": b"gzip"}, "WARNING", "response body is unreadable: "),
+        ({"body": b'{"usa', "outcome": LEFT}, "INFO", "client disconnected after "),
+        ({"body": b'{"usa', "outcome": CUT}, "", ""),  # the data plane has said so
+    ],
+)  # fmt: skip
+async def test_the_log_says_what_keeps_a_row_from_telling_everything(
+    exchange: dict[str, Any], level: str, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "llamaswap.telemetry")
+    async with desk() as at:
+        at.answered(**exchange)
+        await at.book.flush()
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    assert text in caplog.text
+
+
+async def test_who_debugs_reads_where_a_request_goes_and_what_its_capture_takes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG", "llamaswap.telemetry")
+    async with desk() as at:
+        made = at.request("/v1/x\n[INFO] fake")
+        made.granted(1, "/v1/x", b"{}" * 5000)
+        made.head(200, [(b"content-type", b"application/json")], framed=False)
+        made.take(USAGE)
+        made.finish(Outcome.COMPLETE)
+        await at.book.flush()
+        at.request(local=False)
+    dispatched, captured, peer = (record.getMessage() for record in caplog.records)
+    assert dispatched == r"<m> POST /v1/x\n[INFO] fake goes to a local model"
+    assert captured.startswith(f"<m> /v1/x: captured {10_000 + len(USAGE)} bytes as ")
+    assert peer.endswith("goes to a peer, or nowhere")
+
+
 async def fill(at: Desk) -> None:
     """Rows until the database takes no more."""
     for _ in range(40):

@@ -96,6 +96,35 @@ def test_a_configuration_is_refused_with(
         assert name in str(caught.value)
 
 
+NO_LINE = ("E-FILE-READ", "E-DIR-READ", "E-DIR-EMPTY", "E-DIR-OVERLAP")
+NO_PATH = (*NO_LINE, "E-FILE-YAML", "E-FILE-TOP")
+
+
+@pytest.mark.parametrize("case", [case for case in having("error") if "cmd" not in case.values[0]])
+def test_a_problem_names_file_line_and_key(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load(case, tmp_path, monkeypatch)
+    for problem in caught.value.problems:
+        if problem.code == "E-CLI-NOSRC":
+            continue
+        assert problem.file
+        assert (problem.line is None) == (problem.code in NO_LINE)
+        # env-06: a text that is YAML only once the variable is in it, which stands in a comment
+        assert (problem.path == ()) == (problem.code in NO_PATH or case["id"] == "env-06")
+
+
+@pytest.mark.parametrize("case", having("warn"))
+def test_a_warning_names_file_line_and_key(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for warning in load(case, tmp_path, monkeypatch).warnings:
+        assert warning.file
+        whole_file = warning.code == "W-DOCUMENTS"
+        assert (warning.line is None) == (warning.path == ()) == whole_file
+
+
 @pytest.mark.parametrize("case", having("warn"))
 def test_a_configuration_is_accepted_with_a_warning(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

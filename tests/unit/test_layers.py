@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "llamaswap"
 LAYERS = {
-    "collector": 0,
+    "memory": 0,
     "errors": 0,
     "error_envelope": 0,
     "http_client": 0,
