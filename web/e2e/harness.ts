@@ -110,6 +110,16 @@ export async function settled<T>(look: () => T | Promise<T>, within = 10_000): P
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Find a model in a picker by typing its id. */
+export async function pick(page: Page, id: string, label = "Model"): Promise<void> {
+  const picker = page.getByRole("combobox", { name: label, exact: true });
+  await picker.click();
+  await picker.fill(id);
+  await page.getByRole("listbox", { name: label, exact: true }).getByRole("option", { name: id }).first().waitFor();
+  await picker.press("Enter");
+  await settled(async () => (await picker.getAttribute("aria-expanded")) === "false");
+}
+
 // --- what scripted streams tell ---------------------------------------------------------------------
 
 export const model = (id: string, state = "stopped", more: Record<string, unknown> = {}) => ({ id, name: "", description: "", state, unlisted: false, peerID: "", ...more });

@@ -1,6 +1,6 @@
 import { writeFileSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect } from "vitest";
-import { check, flight, model, pause, script, settled } from "./harness";
+import { activityPages, check, flight, model, pause, row, script, settled } from "./harness";
 import { busyShare, restless } from "./gauges";
 import { configFile, fakeUpstream, python, startProgram, type Program } from "./program";
 
@@ -248,4 +248,27 @@ describe("models, profiles, selectors", () => {
     await page.locator(".banner.ok", { hasText: "Configuration reloaded" }).waitFor({ timeout: 20_000 });
     await page.locator('tr[data-model="newcomer"]').waitFor();
   }, { program: () => own.url });
+
+  check("UI-81", "the list can be grouped, folded and sorted by use, and stays so", async ({ page, stage, go }) => {
+    script(stage, [model("a", "ready", { group: "big" }), model("b", "stopped", { group: "small", capabilities: { vision: true } }), model("c", "stopped", { group: "big", capabilities: { vision: true, reranker: true } }), model("east/x", "", { peerID: "east" }), model("west/y", "", { peerID: "west" })]);
+    activityPages(stage, () => [...Array.from({ length: 5 }, (_, i) => row(i + 1, { model: "c" })), ...Array.from({ length: 2 }, (_, i) => row(i + 9, { model: "b" }))]);
+    await go("/ui/models");
+    await page.getByRole("region", { name: "Peer east" }).waitFor();
+    const parts = () => page.locator("main section.card").evaluateAll((cards) => cards.map((card) => `${card.getAttribute("aria-label")}: ${[...card.querySelectorAll("tr[data-model]")].map((line) => line.getAttribute("data-model")).join(" ")}`));
+    await page.getByLabel("Group", { exact: true }).selectOption("group");
+    await settled(async () => String(await parts()) === "big: a c,small: b,Peer east: east/x,Peer west: west/y");
+    await page.getByLabel("Sort", { exact: true }).selectOption("most");
+    await settled(async () => (await parts())[0] === "big: c a");
+    await page.getByLabel("Group", { exact: true }).selectOption("capability");
+    await settled(async () => String(await parts()) === "Reranker: c,Vision: c b,No capabilities reported: a,Peer east: east/x,Peer west: west/y");
+    await page.getByRole("button", { name: "Fold Vision" }).click();
+    await settled(async () => (await parts())[1] === "Vision: ");
+    await pause(350);
+    await page.reload();
+    await settled(async () => String(await parts()) === "Reranker: c,Vision: ,No capabilities reported: a,Peer east: east/x,Peer west: west/y");
+    // sets of a matrix: a model stands in each of its sets
+    stage.send("modelStatus", [model("a", "ready", { sets: ["day", "night"] }), model("b", "stopped", { sets: ["night"] }), model("c")]);
+    await page.getByLabel("Group", { exact: true }).selectOption("group");
+    await settled(async () => String(await parts()) === "day: a,night: b a,In no set: c");
+  });
 });

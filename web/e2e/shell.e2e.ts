@@ -52,6 +52,11 @@ describe("shell, preferences, access", () => {
       });
       expect(seen, `the focus on ${what}`).toEqual({ outline: "solid 2px", visible: true });
     };
+    const palette = async (wanted: string) => {
+      await page.keyboard.press("Control+k");
+      await settled(async () => (await focused()) === "Command"); // letters before that are the page's
+      await page.keyboard.type(wanted);
+    };
     // the palette opens over a row, unloads, and gives the focus back to the row
     await page.keyboard.press("j");
     await settled(async () => (await focused()) === "broken");
@@ -63,14 +68,12 @@ describe("shell, preferences, access", () => {
     await page.getByRole("combobox", { name: "Command" }).waitFor();
     await page.keyboard.press("Escape");
     await settled(async () => (await focused()) === "broken");
-    await page.keyboard.press("Control+k");
-    await page.keyboard.type("unload demo");
+    await palette("unload demo");
     await page.keyboard.press("Enter");
     await settled(() => stage.requests("POST", /unload\/demo/).length === 1);
     await settled(async () => (await focused()) === "broken");
     // to its log, and back
-    await page.keyboard.press("Control+k");
-    await page.keyboard.type("logs of demo");
+    await palette("logs of demo");
     await page.keyboard.press("Enter");
     await page.getByText("its log").waitFor();
     await settled(async () => (await focused()) === "H1");
@@ -163,7 +166,7 @@ describe("shell, preferences, access", () => {
     await page.getByRole("button", { name: /Theme: system/ }).click();
     await settled(() => page.evaluate(() => document.documentElement.dataset["theme"] === "light"));
     await pause(350);
-    await page.getByRole("link", { name: "Playground" }).click();
+    await page.locator(".nav").getByRole("link", { name: "Playground", exact: true }).click();
     await page.getByRole("textbox", { name: "Message" }).waitFor();
     expect(await page.locator(".toast, [role=alert]").count()).toBe(0);
   });
@@ -234,7 +237,7 @@ describe("shell, preferences, access", () => {
     expect(policies[0]).toContain("script-src 'self'");
     expect(policies[0]).toContain("object-src 'none'");
     expect(policies[0]).toContain("require-trusted-types-for 'script'");
-    for (const name of ["Logs", "Performance", "Playground", "Timeline"]) await page.getByRole("link", { name, exact: true }).click();
+    for (const name of ["Logs", "Performance", "Playground", "Timeline"]) await page.locator(".nav").getByRole("link", { name, exact: true }).click();
     expect(await page.evaluate(() => (globalThis as unknown as { broken: string[] }).broken)).toEqual([]);
   });
 

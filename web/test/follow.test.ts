@@ -1,7 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { Follower } from "../src/ui/follow";
 
-const list = (scrollHeight: number, scrollTop: number) => ({ scrollHeight, clientHeight: 400, scrollTop }) as HTMLElement;
+const list = (scrollHeight: number, at: number) =>
+  ({
+    scrollHeight,
+    clientHeight: 400,
+    get scrollTop() {
+      return at;
+    },
+    set scrollTop(wanted: number) {
+      at = Math.min(wanted, scrollHeight - 400);
+    },
+  }) as HTMLElement;
 
 describe("a list that stays at its end", () => {
   test("growing while an event is late ends nothing", () => {
