@@ -369,7 +369,7 @@ class Supervisor:
                     and upstream.run is not None
                     and upstream.state.resident
                 ]
-                self._apply(self._scheduler.handle(Unload(models), now))
+                self._handle(Unload(models), now)
                 reply.send_nowait(runs)
             case _Reconfigure(config=config, done=done):
                 self._replace(config, done)
@@ -379,10 +379,13 @@ class Supervisor:
                 self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
-                effects = self._scheduler.handle(message, now)
-                if logger.isEnabledFor(logging.DEBUG):
-                    log_steps(message, effects, {job.effect.target for job in self._jobs.values()})
-                self._apply(effects)
+                self._handle(message, now)
+
+    def _handle(self, event: Event, now: float) -> None:
+        effects = self._scheduler.handle(event, now)
+        if logger.isEnabledFor(logging.DEBUG):
+            log_steps(event, effects, {job.effect.target for job in self._jobs.values()})
+        self._apply(effects)
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         """Carry effects out in order; slow work becomes a child task that reports back."""
