@@ -36,7 +36,7 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.scheduling_log import log_decision, log_steps
-from llamaswap.nursery.slots import reported_slots
+from llamaswap.nursery.slots import known_slots
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
 from llamaswap.planning.assemble import planner_for, scheduler_for
 from llamaswap.planning.bookkeeping import Bookkeeping
@@ -545,7 +545,7 @@ class Supervisor:
     async def _learn_slots(self, upstream: Upstream) -> None:
         run, endpoint = upstream.run, upstream.endpoint
         assert endpoint is not None
-        slots = await reported_slots(endpoint)
+        slots = await known_slots(endpoint, upstream.model.cmd)
         if slots is not None and upstream.run is run:
             logger.debug("<%s> works on %d requests at once", upstream.model.id, slots)
             self._post(SlotsKnown(upstream.model.id, slots))
