@@ -375,33 +375,6 @@ class ChunkWatch:
         self.complete = True
 
 
-class ChunkDecoder:
-    """Takes the chunks of a response body apart, for clients that know no chunks."""
-
-    __slots__ = ("_parser", "_parts", "complete")
-
-    def __init__(self) -> None:
-        self.complete = False
-        self._parts: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
-        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
-        self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self.complete = True
-
-    def feed(self, data: bytes) -> bytes:
-        """The body bytes in `data`. Raises httptools.HttpParserError."""
-        self._parser.feed_data(data)
-        body = b"".join(self._parts)
-        self._parts.clear()
-        return body
-
-
 REASONS = {
     200: b"OK",
     204: b"No Content",
