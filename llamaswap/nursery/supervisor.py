@@ -36,7 +36,7 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease, WaitObserver
 from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.scheduling_log import log_decision, log_steps
-from llamaswap.nursery.slots import reported_slots
+from llamaswap.nursery.slots import known_slots
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
 from llamaswap.planning.assemble import planner_for, scheduler_for
 from llamaswap.planning.bookkeeping import Bookkeeping
@@ -369,7 +369,7 @@ class Supervisor:
                     and upstream.run is not None
                     and upstream.state.resident
                 ]
-                self._apply(self._scheduler.handle(Unload(models), now))
+                self._handle(Unload(models), now)
                 reply.send_nowait(runs)
             case _Reconfigure(config=config, done=done):
                 self._replace(config, done)
@@ -379,10 +379,13 @@ class Supervisor:
                 self._apply(self._scheduler.take_over(before, now))
                 done.set()
             case _:
-                effects = self._scheduler.handle(message, now)
-                if logger.isEnabledFor(logging.DEBUG):
-                    log_steps(message, effects, {job.effect.target for job in self._jobs.values()})
-                self._apply(effects)
+                self._handle(message, now)
+
+    def _handle(self, event: Event, now: float) -> None:
+        effects = self._scheduler.handle(event, now)
+        if logger.isEnabledFor(logging.DEBUG):
+            log_steps(event, effects, {job.effect.target for job in self._jobs.values()})
+        self._apply(effects)
 
     def _apply(self, effects: Iterable[Effect]) -> None:
         """Carry effects out in order; slow work becomes a child task that reports back."""
@@ -542,7 +545,7 @@ class Supervisor:
     async def _learn_slots(self, upstream: Upstream) -> None:
         run, endpoint = upstream.run, upstream.endpoint
         assert endpoint is not None
-        slots = await reported_slots(endpoint)
+        slots = await known_slots(endpoint, upstream.model.cmd)
         if slots is not None and upstream.run is run:
             logger.debug("<%s> works on %d requests at once", upstream.model.id, slots)
             self._post(SlotsKnown(upstream.model.id, slots))

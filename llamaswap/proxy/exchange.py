@@ -42,6 +42,7 @@ from llamaswap.proxy.http1 import (
 from llamaswap.proxy.passthrough import comfyui, pass_through
 from llamaswap.proxy.peers import PeerLink, authorized, start_line
 from llamaswap.proxy.prelude import Prelude, prelude_for
+from llamaswap.proxy.request_coding import made_plain
 from llamaswap.proxy.resolve import (
     Asked,
     RouterUnknown,
@@ -158,6 +159,8 @@ class Exchange:
             check_site(self.head)
         match route.rule:
             case Rule.BODY:
+                if self.head.get(b"content-encoding") is not None:
+                    self.head, self.body = await made_plain(self.head, self.body)
                 asked = asked_in_body(self.head, self.body, self.query)
                 await self._infer(route, asked, raw.decode("ascii"))
             case Rule.QUERY:

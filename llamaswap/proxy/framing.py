@@ -11,7 +11,8 @@ from typing import Protocol
 import httptools
 from attrs import define, field
 
-from llamaswap.proxy.http1 import ChunkDecoder, ChunkWatch, UpstreamViolation
+from llamaswap.chunk_decoder import ChunkDecoder
+from llamaswap.proxy.http1 import ChunkWatch, UpstreamViolation
 
 CUT = "the upstream closed in the middle of its response"
 

@@ -70,9 +70,16 @@ def asked_in_body(head: RequestHead, body: bytes | bytearray, query: str) -> Ask
     form = kind.lower()
     if b"multipart/form-data" in form:
         return _asked_in_multipart(kind, body, query)
-    if b"application/x-www-form-urlencoded" in form:
-        return _asked_in_form(body, query)
-    return asked_in_query(query)
+    try:
+        if b"application/x-www-form-urlencoded" in form:
+            return _asked_in_form(body, query)
+        return asked_in_query(query)
+    except ModelUnknown as exc:
+        if body.lstrip()[:1] != b"{":
+            raise
+        what = f"Content-Type is '{kind.decode('latin-1')}'" if kind else "Content-Type is missing"
+        hint = f"{what}; JSON is read with 'Content-Type: application/json'"
+        raise ModelUnknown(f"{NO_NAME} ({hint})") from exc
 
 
 def _asked_in_multipart(kind: bytes, body: bytes | bytearray, query: str) -> Asked:

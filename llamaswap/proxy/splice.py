@@ -6,12 +6,10 @@ other answer is put into one frame; a compressed one is decompressed, since our 
 
 from __future__ import annotations
 
-import zlib
-from typing import Protocol
-
 import msgspec
 from attrs import define, field
 
+from llamaswap.content_coding import Decompressor, Unreadable, decompressor
 from llamaswap.proxy.event_stream import DONE, EventStream, data_frame
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked, UntilClose
 from llamaswap.proxy.headers import response_headers
@@ -25,24 +23,12 @@ SHOWN = 2000
 """Characters of such an answer if it is no JSON."""
 
 
-class Decoder(Protocol):
-    """Undoes a content coding, piece by piece."""
-
-    def decompress(self, data: bytes) -> bytes:
-        """The plain bytes of `data`. Raises zlib.error."""
-        ...
-
-    def flush(self) -> bytes:
-        """The plain bytes that were held back."""
-        ...
-
-
 @define
 class Refit:
     """A body in any framing and coding of the upstream's, made plain; chunks of ours if `chunk`."""
 
     inner: Unchunked | Sized | UntilClose
-    decoder: Decoder | None
+    decoder: Decompressor | None
     chunk: bool
     complete: bool = False
     reusable: bool = field(init=False)
@@ -72,29 +58,9 @@ class Refit:
         if self.decoder is None:
             return data
         try:
-            plain = self.decoder.decompress(data)
-            return plain + self.decoder.flush() if self.inner.complete else plain
-        except zlib.error as exc:
+            return self.decoder.feed(data)
+        except Unreadable as exc:
             raise UpstreamViolation(f"its compressed body cannot be read: {exc}") from exc
-
-
-@define
-class _Deflate:
-    """`deflate` as it should be (zlib) and as some send it (raw)."""
-
-    _chosen: Decoder | None = None
-
-    def decompress(self, data: bytes) -> bytes:
-        if self._chosen is None:
-            try:
-                self._chosen = zlib.decompressobj()
-                return self._chosen.decompress(data)
-            except zlib.error:
-                self._chosen = zlib.decompressobj(-zlib.MAX_WBITS)
-        return self._chosen.decompress(data)
-
-    def flush(self) -> bytes:
-        return b"" if self._chosen is None else self._chosen.flush()
 
 
 async def splice(stream: EventStream, upstream: Wire, head: ResponseHead, rest: bytes) -> bool:
@@ -104,7 +70,7 @@ async def splice(stream: EventStream, upstream: Wire, head: ResponseHead, rest: 
     """
     coding = head.get(b"content-encoding").decode("latin-1").strip().lower()
     events = b"text/event-stream" in head.get(b"content-type").lower()
-    decoder = _decoder(coding)
+    decoder = decompressor(coding)
     if coding not in ("", "identity") and decoder is None:
         await stream.fail(502, f"the model server answered in content coding {coding!r}, unasked")
         return False
@@ -137,7 +103,7 @@ async def _in_one_frame(
     upstream: Wire,
     head: ResponseHead,
     rest: bytes,
-    decoder: Decoder | None,
+    decoder: Decompressor | None,
 ) -> bool:
     framing = Refit(_inner(head), decoder, chunk=False)
     body = bytearray()
@@ -180,9 +146,3 @@ def _inner(head: ResponseHead) -> Unchunked | Sized | UntilClose:
     if head.length is not None:
         return Sized(head.length)
     return Unchunked() if head.chunked else UntilClose(chunk=False)
-
-
-def _decoder(coding: str) -> Decoder | None:
-    if coding in ("gzip", "x-gzip"):
-        return zlib.decompressobj(16 + zlib.MAX_WBITS)
-    return _Deflate() if coding == "deflate" else None

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from attrs import field, frozen
 
 from llamaswap.errors import ShuttingDown, TooManyRequests
 from llamaswap.telemetry.observation import Ending, Observation, Outcome
@@ -18,10 +17,11 @@ from llamaswap.telemetry.usage import Tokens
 ERROR_LIMIT = 500
 """Bytes of an error message that are kept."""
 CLIENT_GONE = 499
+NOT_ACCEPTED = (TooManyRequests, ShuttingDown)
+"""Errors of requests that their model did not accept."""
 
 
-@frozen
-class ActivityRow:
+class ActivityRow(msgspec.Struct, frozen=True):
     """A row as it is stored; `id` 0: not yet."""
 
     created: int
@@ -31,9 +31,9 @@ class ActivityRow:
     resp_content_type: str
     resp_status_code: int
     duration_ms: int
-    tokens: Tokens = field(factory=Tokens)
+    tokens: Tokens = Tokens()
     error: str = ""
-    metadata: Mapping[str, str] = field(factory=dict)
+    metadata: Mapping[str, str] = {}
     id: int = 0
 
 
@@ -47,8 +47,8 @@ def make_row(
         status = CLIENT_GONE
     duration = max(ending.duration * 1000, min(tokens.took_ms, 1e15))
     metadata = dict(observation.metadata)
-    if isinstance(ending.error, TooManyRequests | ShuttingDown):
-        metadata.pop("fifo_priority", None)  # the model did not accept it
+    if ending.error is not None and isinstance(ending.error, NOT_ACCEPTED):
+        metadata.pop("fifo_priority", None)
     return ActivityRow(
         int(ended),
         observation.model,

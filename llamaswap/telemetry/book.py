@@ -62,6 +62,8 @@ MOST_WAITING = 10_000
 """Finished requests that may wait for a slow database; what comes then has no row."""
 COMPLAIN_INTERVAL = 60.0
 STREAM = "text/event-stream"
+LEFT_OUT_OF_ANSWERS = LEFT_OUT | {b"content-encoding"}
+"""A captured body is decoded."""
 
 
 @define
@@ -335,9 +337,9 @@ class Book:
             response = bytes(reader.body)
         exchanged = Exchanged(
             path,
-            shown_headers((name, value) for _, name, value in observation.fields),
+            shown_headers([(name, value) for _, name, value in observation.fields]),
             request,
-            shown_headers(observation.response_fields, LEFT_OUT | {b"content-encoding"}),
+            shown_headers(observation.response_fields, LEFT_OUT_OF_ANSWERS),
             response,
         )
         frames = reader.frames if wanted else ()

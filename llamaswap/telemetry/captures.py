@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import zstandard
-from attrs import define, field, frozen
+from attrs import define, field
 
 MIB = 1 << 20
 COMPRESSION_LEVEL = 3
@@ -61,8 +61,7 @@ class Exchanged(msgspec.Struct, array_like=True):
     """Decoded; None: not captured, or in frames of its own."""
 
 
-@frozen
-class Capture:
+class Capture(msgspec.Struct, frozen=True):
     """One exchange, compressed."""
 
     head: bytes

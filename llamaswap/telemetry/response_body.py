@@ -7,167 +7,16 @@ to `LIMIT`, beyond which nothing of it is looked at. Source: http-api §7.1, §7
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
 
 import httptools
-import zstandard
 from attrs import define, field
 
+from llamaswap.chunk_decoder import ChunkDecoder
+from llamaswap.content_coding import Decompressor, TooLarge, Unreadable, decompressor
 from llamaswap.telemetry.usage import MARKS, UsageReader
 
 LIMIT = 64 * 1024 * 1024
-_GZIP = 16 + zlib.MAX_WBITS
-
-
-class Unreadable(Exception):
-    """The body is not what its `Content-Encoding` says."""
-
-
-class TooLarge(Exception):
-    """More than `LIMIT` bytes, as sent or decompressed."""
-
-
-class _Decompressor(Protocol):
-    def feed(self, data: bytes) -> bytes: ...
-
-    def end(self) -> None: ...
-
-
-class _Plain:
-    """No coding, or one nobody here can read."""
-
-    def feed(self, data: bytes) -> bytes:
-        return data
-
-    def end(self) -> None:
-        """Nothing can be missing."""
-
-
-_PLAIN = _Plain()
-
-
-@define
-class _Zlib:
-    """`gzip`, and `deflate` with or without the zlib wrapper (RFC 9110 wants it)."""
-
-    gzip: bool
-    _inflater: zlib._Decompress | None = None
-    _lead: bytes = b""
-    _made: int = 0
-
-    def feed(self, data: bytes) -> bytes:
-        parts = []
-        data = self._lead + data
-        while data:
-            if self._inflater is None:
-                if not self.gzip and len(data) < 2:
-                    self._lead = data
-                    break
-                self._inflater = zlib.decompressobj(self._window(data))
-                self._lead = b""
-            parts.append(self._inflate(self._inflater, data))
-            data = self._inflater.unused_data
-            if self._inflater.eof:
-                if not self.gzip:
-                    break
-                if data:
-                    self._inflater = None  # gzip may consist of several members
-        return b"".join(parts)
-
-    def end(self) -> None:
-        if self._lead or (self._inflater is not None and not self._inflater.eof):
-            raise Unreadable("it ends too early")
-
-    def _inflate(self, inflater: zlib._Decompress, data: bytes) -> bytes:
-        try:
-            out = inflater.decompress(data, LIMIT + 1 - self._made)
-        except zlib.error as exc:
-            raise Unreadable(str(exc)) from exc
-        self._made += len(out)
-        if self._made > LIMIT:
-            raise TooLarge
-        return out
-
-    def _window(self, data: bytes) -> int:
-        if self.gzip:
-            return _GZIP
-        wrapped = data[0] & 0x0F == 8 and (data[0] << 8 | data[1]) % 31 == 0
-        return zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS
-
-
-@define
-class _Zstd:
-    """`zstd`: not asked for, but some servers send it all the same."""
-
-    _inflater: zstandard.ZstdDecompressionObj = field(
-        factory=lambda: zstandard.ZstdDecompressor(max_window_size=8 << 20).decompressobj()
-    )
-    _made: int = 0
-    _fed: bool = False
-
-    def feed(self, data: bytes) -> bytes:
-        self._fed = True
-        try:
-            out = b"" if self._inflater.eof else self._inflater.decompress(data)
-        except zstandard.ZstdError as exc:
-            raise Unreadable(str(exc)) from exc
-        self._made += len(out)
-        if self._made > LIMIT:
-            raise TooLarge
-        return out
-
-    def end(self) -> None:
-        if self._fed and not self._inflater.eof:
-            raise Unreadable("it ends too early")
-
-
-def _decompressor(coding: str) -> _Decompressor:
-    if not coding:
-        return _PLAIN
-    match coding.strip().lower():
-        case "gzip" | "x-gzip":
-            return _Zlib(gzip=True)
-        case "deflate":
-            return _Zlib(gzip=False)
-        case "zstd":
-            return _Zstd()
-        case _:
-            return _PLAIN
-
-
-class _Unframer:
-    """Takes chunk framing off."""
-
-    __slots__ = ("_over", "_parser", "_parts")
-
-    def __init__(self) -> None:
-        self._over = False
-        self._parts: list[bytes] = []
-        self._parser = httptools.HttpResponseParser(self)
-        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-
-    def on_body(self, data: bytes) -> None:
-        """Called by the parser."""
-        self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self._over = True
-
-    def feed(self, data: bytes) -> bytes:
-        """The content in `data`. Raises Unreadable."""
-        if self._over:
-            return b""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as exc:
-            if not self._over:
-                raise Unreadable(f"bad chunk: {exc}") from exc
-        body = b"".join(self._parts)
-        self._parts.clear()
-        return body
 
 
 @define
@@ -241,13 +90,14 @@ class ResponseReader:
     too_large: bool = False
     no_figures: str = ""
     """Why a body that can be read tells nothing: it is not what its kind has to be."""
-    _unframer: _Unframer | None = field(init=False)
-    _decompressor: _Decompressor = field(init=False)
+    _unframer: ChunkDecoder | None = field(init=False)
+    _decompressor: Decompressor | None = field(init=False)
+    """None: no coding, or one nobody here can read."""
     _lines: EventLines | None = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._unframer = _Unframer() if self.framed else None
-        self._decompressor = _decompressor(self.coding)
+        self._unframer = ChunkDecoder() if self.framed else None
+        self._decompressor = decompressor(self.coding, LIMIT) if self.coding else None
         self._lines = EventLines(self.usage.event, MARKS) if self.stream else None
 
     def feed(self, pieces: Iterable[bytes]) -> None:
@@ -259,8 +109,10 @@ class ResponseReader:
             return
         try:
             if self._unframer is not None:
-                data = self._unframer.feed(data)
-            self._decoded(self._decompressor.feed(data))
+                data = _unframed(self._unframer, data)
+            if self._decompressor is not None:
+                data = self._decompressor.feed(data)
+            self._decoded(data)
         except TooLarge:
             self.too_large = True
             self.body.clear()
@@ -273,7 +125,7 @@ class ResponseReader:
         if self.unreadable or self.too_large:
             return
         try:
-            if whole:
+            if whole and self._decompressor is not None:
                 self._decompressor.end()
         except Unreadable as exc:
             self._give_up(exc)
@@ -315,3 +167,16 @@ class ResponseReader:
     def _drop_frames(self) -> None:
         self.frames.clear()
         self.kept = 0
+
+
+def _unframed(decoder: ChunkDecoder, data: bytes) -> bytes:
+    """The content in `data`, up to the end of the message. Raises Unreadable."""
+    over = decoder.complete
+    if over:
+        return b""
+    try:
+        return decoder.feed(data)
+    except httptools.HttpParserError as exc:
+        if not decoder.complete:
+            raise Unreadable(f"bad chunk: {exc}") from exc
+        return decoder.take()

@@ -6,11 +6,11 @@ llama-server, `metrics` of vLLM. Source: http-api §7.2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from attrs import define, frozen
+from attrs import define
 
 LARGEST = 2**63 - 1
 """What the store can hold; a count beyond it is a server's defect, not a reason to lose the row."""
@@ -18,8 +18,7 @@ MARKS = (b'"usage"', b'"timings"', b'"metrics"')
 """An event without any of these has nothing to say."""
 
 
-@frozen
-class Tokens:
+class Tokens(msgspec.Struct, frozen=True):
     """What one request took. -1: not reported; all 0: nothing was reported at all."""
 
     input: int = 0
@@ -38,17 +37,21 @@ class Tokens:
 
 
 class _Nested(msgspec.Struct):
-    usage: msgspec.Raw = msgspec.Raw()
+    usage: Any = None
 
 
 class _Document(msgspec.Struct):
-    """The parts of a JSON document or event that may hold figures, not parsed yet."""
+    """The parts of a JSON document or event that may hold figures; the large ones not parsed."""
 
-    usage: msgspec.Raw = msgspec.Raw()
-    timings: msgspec.Raw = msgspec.Raw()
-    metrics: msgspec.Raw = msgspec.Raw()
+    usage: Any = None
+    timings: Any = None
+    metrics: Any = None
     response: msgspec.Raw = msgspec.Raw()
     message: msgspec.Raw = msgspec.Raw()
+
+
+_read_document = msgspec.json.Decoder(_Document).decode
+_read_nested = msgspec.json.Decoder(_Nested).decode
 
 
 @define
@@ -71,12 +74,8 @@ class UsageReader:
         if document is None:
             self.unread += 1
             return
-        usages = [document.usage]
-        for nested in (document.response, document.message):
-            inner = _nested(nested)
-            if inner is not None:
-                usages.append(inner)
-        self._take(document, usages)
+        nested = [_nested(document.response), _nested(document.message)]
+        self._take(document, [document.usage, *nested])
 
     def document(self, body: bytes | bytearray) -> bool:
         """Look at a whole JSON answer. False: it is no JSON object or array."""
@@ -124,17 +123,15 @@ class UsageReader:
             self._take(document, [])
         return True
 
-    def _take(self, document: _Document, usages: list[msgspec.Raw]) -> None:
-        for raw in usages:
-            usage = _mapping(raw)
-            if usage is not None:
+    def _take(self, document: _Document, usages: Sequence[Any]) -> None:
+        for usage in usages:
+            if isinstance(usage, dict):
                 self._found = True
                 self._usage(usage)
-        timings, metrics = _mapping(document.timings), _mapping(document.metrics)
-        if timings is not None:
-            self._found, self._timings = True, timings
-        if metrics is not None:
-            self._found, self._metrics = True, metrics
+        if isinstance(document.timings, dict):
+            self._found, self._timings = True, document.timings
+        if isinstance(document.metrics, dict):
+            self._found, self._metrics = True, document.metrics
 
     def _usage(self, usage: Mapping[str, Any]) -> None:
         taken = _first(usage, "prompt_tokens", "input_tokens")
@@ -186,25 +183,16 @@ def _apply_metrics(figures: dict[str, Any], metrics: Mapping[str, Any]) -> None:
 
 def _parsed(data: bytes | bytearray | msgspec.Raw) -> _Document | None:
     try:
-        return msgspec.json.decode(data, type=_Document)
+        return _read_document(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 
-def _nested(raw: msgspec.Raw) -> msgspec.Raw | None:
+def _nested(raw: msgspec.Raw) -> Any:
     if not raw:
         return None
     try:
-        return msgspec.json.decode(raw, type=_Nested).usage
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-
-
-def _mapping(raw: msgspec.Raw) -> Mapping[str, Any] | None:
-    if not raw:
-        return None
-    try:
-        return msgspec.json.decode(raw, type=dict[str, Any])
+        return _read_nested(raw).usage
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
@@ -223,6 +211,6 @@ def _count(value: object) -> int | None:
 
 def _number(value: object) -> float | None:
     """A finite number, or None; `true` is no number. Integers stay what they are."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if type(value) is not int and type(value) is not float:
         return None
     return value if -1e300 < value < 1e300 else None

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -66,13 +66,21 @@ def command(*flags: str) -> list[str]:
     return [sys.executable, "-m", "llamaswap", *flags]
 
 
+def hasty(rate: float) -> list[str]:
+    """The program with all its deadlines and pauses `rate` times as short. See `hasty_program`."""
+    return [sys.executable, str(Path(__file__).with_name("hasty_program.py")), f"{rate:g}"]
+
+
 @asynccontextmanager
 async def started(
-    *flags: str, env: dict[str, str] | None = None, listen: str = "127.0.0.1:0"
+    *flags: str,
+    env: dict[str, str] | None = None,
+    listen: str = "127.0.0.1:0",
+    program: Sequence[str] = (sys.executable, "-m", "llamaswap"),
 ) -> AsyncIterator[Program]:
     """Run the program; enter once it listens; at the end it must stop in order."""
     process = await trio.lowlevel.open_process(
-        command(*flags, "-listen", listen),
+        [*program, *flags, "-listen", listen],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(env or {})},

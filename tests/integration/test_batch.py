@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 import trio
 from attrs import define, evolve, field
 
-from llamaswap.config.schema import Batch, Config, Routing
+from llamaswap.config.schema import Batch, Config, Model, Routing
 from llamaswap.nursery.expectations import expectations
+from llamaswap.nursery.slots import slots_in
 from llamaswap.planning import batch
 from llamaswap.telemetry.cost_file import cost_path, keep_costs, read_costs
 from tests.integration.processes import fake_command, free_port, settled
 from tests.integration.program import started, write
+from tests.integration.test_helpers import FAKE_VLLM
 from tests.integration.test_supervisor import Rig, configure, model, running
 
 
@@ -63,6 +66,47 @@ async def test_the_server_says_how_many_requests_it_gets_at_once() -> None:
                 await settled(lambda: second.places == [1])
                 assert not second.granted
         assert second.granted
+
+
+@pytest.mark.parametrize(
+    ("words", "slots"),
+    [("dev=3", 3), ("dev=3 --max-num-seqs 2", 2), ("", None)],
+    ids=["it tells", "its flag is enough", "nothing is known"],
+)
+async def test_vllm_is_granted_what_it_works_on_at_once(
+    words: str, slots: int | None, tmp_path: Path
+) -> None:
+    port, log = free_port(), tmp_path / "asked"
+    program = f"{sys.executable} -I -S {FAKE_VLLM} {port} {log}"
+    served = Model(id="v", cmd=f"{program} {words}", proxy=f"http://127.0.0.1:{port}")
+    async with running(by_batch(configure(served))) as rig:
+        await rig.use("v")
+        scheduler = rig.supervisor._scheduler
+        assert isinstance(scheduler, batch.Batch)
+        if slots is not None:
+            await settled(lambda: scheduler._slots == {"v": slots})
+        else:
+            await settled(lambda: "/server_info" in log.read_text())
+            assert scheduler._slots == {}
+        assert ("/server_info" in log.read_text()) == ("--max-num-seqs" not in words)
+
+
+@pytest.mark.parametrize(
+    ("command", "slots"),
+    [
+        ("vllm serve m --max-num-seqs 32 --port 1", 32),
+        ("vllm serve m --max-num-seqs=32", 32),
+        ("docker run x --max_num_seqs 4 --max-num-seqs 8", 8),
+        ("python -m sglang.launch_server --max-running-requests 16", 16),
+        ("vllm serve m --max-num-seqs", None),
+        ("vllm serve m --max-num-seqs -1", None),
+        ("vllm serve m --max-num-seqs 0", None),
+        ("vllm serve m --max-num-seqs-x 3 max-num-seqs 4", None),
+        ("", None),
+    ],
+)
+def test_a_command_tells_by_its_flags(command: str, slots: int | None) -> None:
+    assert slots_in(command) == slots
 
 
 async def test_an_operators_limit_is_the_window_and_nobody_is_asked() -> None:

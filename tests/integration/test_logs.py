@@ -1,4 +1,4 @@
-"""Cases T14-T16, T22-T41 of telemetry §9: logs as clients of the whole program see them."""
+"""Cases T13-T16, T22-T41 of telemetry §9: logs as clients of the whole program see them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ from llamaswap.api.server import serve_control_plane
 from llamaswap.config.schema import Config
 from llamaswap.telemetry.loghub import LogHub
 from tests.integration.processes import fake_command, free_port, settled
-from tests.integration.program import Program, command, started, write
+from tests.integration.program import Program, command, hasty, started, write
 
 PLAIN = {"Accept": "*/*"}
 
@@ -362,7 +362,56 @@ async def test_the_access_log_tells_who_asked_for_what(tmp_path: Path) -> None:
         assert "secret=1" not in program.log()
 
 
-# --- floods ---------------------------------------------------------------------------------------
+# --- silence and floods ---------------------------------------------------------------------------
+
+
+COMMENT = b":\n\n"
+
+
+async def test_T33_E06_streams_outlive_minutes_of_silence(tmp_path: Path) -> None:
+    """The program's clock runs 60 times as fast."""
+    path = write(tmp_path / "c.yaml", models(m=fake_command()))
+    async with started("-config", path, program=hasty(60)) as program:
+        silent, spoken = "/logs/stream/proxy?no-history", "/api/events"
+        async with following(program, silent) as log, following(program, spoken) as events:
+            await settled(lambda: b'"inflight"' in events)  # the last of the snapshots
+            # a comment every 15 s of silence
+            await settled(lambda: events.count(COMMENT) > 120 / 15)
+            assert log == b""
+            assert events.endswith(COMMENT)
+            assert (await program.http.get("/health")).status_code == 200
+            await settled(lambda: b"GET /health" in log)
+            await settled(lambda: b"GET /health" in events)
+
+
+async def test_T13_a_stalled_client_of_events_makes_no_records(tmp_path: Path) -> None:
+    path = write(tmp_path / "c.yaml", models(m=fake_command()) + "logLevel: debug\n")
+    count, long = 600, "/" + "x" * 7000
+    async with started("-config", path) as program:
+        port = int(program.url.rsplit(":", 1)[1])
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(b"GET /api/events HTTP/1.1\r\nHost: h\r\n\r\n")
+            async with following(program, "/api/events?topics=logs") as reader:
+                for _ in range(count):  # far more than is kept for anybody
+                    assert (await program.http.get(long)).status_code == 404
+                await settled(lambda: reader.count(b"GET /xxx") == count)
+            assert (await program.http.get("/health")).status_code == 200
+            await settled(lambda: "GET /health" in program.log())
+            said = program.log().partition("listening on")[2].splitlines()[1:]
+            records = [line for line in said if '"GET /' not in line]
+            assert all("hardware" in r or "performance" in r for r in records), records
+            client.setblocking(False)
+            late = bytearray()
+
+            def marked() -> bool:
+                with suppress(BlockingIOError):
+                    while data := client.recv(1 << 16):
+                        late.extend(data)
+                return b" bytes dropped " in late
+
+            await settled(marked)
 
 
 async def test_requests_pass_while_a_child_floods_its_log(tmp_path: Path) -> None:

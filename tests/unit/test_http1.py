@@ -10,11 +10,11 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llamaswap.chunk_decoder import ChunkDecoder
 from llamaswap.config.schema import Timeouts
 from llamaswap.proxy.carriage import Carriage, _NothingCame
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked
 from llamaswap.proxy.http1 import (
-    ChunkDecoder,
     ChunkedBody,
     ChunkWatch,
     ProtocolViolation,

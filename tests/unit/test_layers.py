@@ -10,6 +10,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "llamaswap"
 LAYERS = {
+    "chunk_decoder": 0,
+    "content_coding": 0,
     "memory": 0,
     "errors": 0,
     "error_envelope": 0,
@@ -45,7 +47,7 @@ CONFINED = {
     "hypercorn": {"api"},
     "sqlite3": {"telemetry"},
     "pynvml": {"telemetry"},
-    "httptools": {"proxy", "telemetry"},
+    "httptools": {"chunk_decoder", "proxy", "telemetry"},
     "h11": {"demo"},
 }
 PURE = ("planning", "config/schema.py")

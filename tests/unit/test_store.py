@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from attrs import evolve
+from msgspec.structs import replace as evolve
 
 from llamaswap.telemetry.activity import ActivityRow
 from llamaswap.telemetry.store import PRUNE_EVERY, Filter, Store, StoreFailed
