@@ -224,7 +224,7 @@ class Batch(Bookkeeping):
         if overdue:
             self._close_gates(overdue)
         self._debt_paid = False
-        for model in list(self._lines):
+        for model in [model for model in self._lines if model in self._visits]:  # the ready ones
             self._serve(model)
         if self._debt_paid and overdue:
             return True  # its gate may close now

@@ -404,7 +404,9 @@ class Bookkeeping(ABC):
 
     def _swap_time(self, model: str, evict: Iterable[str]) -> float:
         """Seconds until `model` is up once `evict` may go; a ready one needs no load."""
-        stops = max((self.costs.unload(victim) for victim in evict), default=0.0)
+        stops = 0.0
+        for victim in evict:  # called for everybody who waits: no generator
+            stops = max(stops, self.costs.unload(victim))
         if self._states.get(model) is ProcessState.READY:
             return stops
         return stops + self.costs.load(model)
