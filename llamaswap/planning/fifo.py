@@ -185,10 +185,14 @@ class Fifo(Bookkeeping):
             default=0.0,
         )
         waits: dict[str, float] = {}
+        stops: dict[tuple[str, ...], float] = {}  # most have the same to go for them
         for model in dict.fromkeys([request.model for request in order]):
             if waits:
                 clock += self.costs.service(model)
-            clock += self._swap_time(model, self._evictions_for(model))
+            evict = self._evictions_for(model)
+            if evict not in stops:
+                stops[evict] = self._stop_time(evict)
+            clock += stops[evict] + self._load_time(model)
             waits[model] = clock
         return waits
 
