@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 COMMA := ,
 say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: run test check format lint types tests ui ui-check ui-browser screenshots bench docs soak departures audit clean help interleavings mutants scheduling-report
+.PHONY: run test check format lint types tests ui ui-check ui-browser ui-measure screenshots bench docs soak departures audit clean help interleavings mutants scheduling-report
 
 # Node as the build tools need it, or nothing
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
@@ -69,6 +69,10 @@ endif
 screenshots: $(VENV)/dev.ready $(UI)
 	$(call say,writing web/screenshots)
 	@cd web && npm run --silent screenshots
+
+ui-measure: $(VENV)/dev.ready $(UI)
+	$(call say,measuring the web UI; this takes some minutes)
+	@cd web && npm run --silent measure
 
 format: $(VENV)/dev.ready
 	$(call say,format)

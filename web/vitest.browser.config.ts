@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 // One browser and one program for all files: they are shared through module scope.
 export default defineConfig({
   test: {
-    include: [process.env["SCREENSHOTS"] ? "e2e/screenshots.shots.ts" : "e2e/**/*.e2e.ts"],
+    include: [process.env["SCREENSHOTS"] ? "e2e/screenshots.shots.ts" : process.env["MEASURE"] ? "e2e/budgets.measure.ts" : "e2e/**/*.e2e.ts"],
     environment: "node",
     fileParallelism: false,
     isolate: false,

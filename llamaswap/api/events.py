@@ -22,7 +22,8 @@ from llamaswap.api.app import ControlPlane, Surroundings
 from llamaswap.api.decisions import decision_body
 from llamaswap.api.history import memory_facts, model_facts
 from llamaswap.api.model_status import model_status
-from llamaswap.config.schema import Model
+from llamaswap.config.placement import placements
+from llamaswap.config.schema import Model, Routing
 from llamaswap.errors import BadRequest
 from llamaswap.telemetry.bus import (
     ActivityStored,
@@ -178,6 +179,8 @@ class EventStream:
     """Whether frames carry an id to go on from; only for clients that name topics."""
     _announced: set[int] = field(factory=set)
     """Requests the client knows to be under way."""
+    _placed: tuple[Routing, Mapping[str, Mapping[str, Any]]] | None = None
+    """Where models stand in the routing, and the routing that says so."""
 
     @property
     def over(self) -> bool:
@@ -275,7 +278,14 @@ class EventStream:
     def _facts(self, model: Model) -> Mapping[str, Any]:
         around = self.around
         known = model_facts(model, around.models.facts(model.id), around.lifecycle)
-        return {**known, **memory_facts(model.id, around.monitor.models)}
+        held = memory_facts(model.id, around.monitor.models)
+        return {**known, **held, **self._placement(model.id)}
+
+    def _placement(self, model: str) -> Mapping[str, Any]:
+        routing = self.around.config.routing
+        if self._placed is None or self._placed[0] is not routing:
+            self._placed = (routing, placements(routing))
+        return self._placed[1].get(model, {})
 
     def _profile(self) -> Iterator[bytes]:
         yield from self._frame("profile", "profileChanged", {"active": self.around.profile.name})

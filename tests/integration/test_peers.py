@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.proxy import dial as dialling
 from llamaswap.proxy.directory import Directory
 from llamaswap.proxy.environment import OutgoingProxies, ProxyServer
+from tests.integration.certificates import self_signed
 from tests.integration.wire_stage import Peer as Wire
 from tests.integration.wire_stage import Stage, get, ok, post, stage
 
@@ -277,18 +277,7 @@ async def test_a_proxy_of_the_environment_gets_the_whole_url_and_its_own_credent
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A certificate for far.invalid and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=far.invalid", "-addext", "subjectAltName=DNS:far.invalid"),
-            *("-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return self_signed(tmp_path_factory.mktemp("tls"), "far.invalid")
 
 
 async def test_an_https_peer_is_reached_through_a_tunnel_that_the_proxy_opens(

@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from llamaswap.nursery.process_group import MARK_VARIABLE
+from tests.integration.certificates import self_signed
 from tests.integration.processes import fake_command, is_alive, read_pids, settled
 from tests.integration.program import command, started, write
 from tests.integration.reload_stage import START_PORTS
@@ -296,15 +297,7 @@ async def test_children_get_the_limit_of_open_files_and_the_mark(tmp_path: Path)
 
 
 async def test_https_with_a_certificate(tmp_path: Path) -> None:
-    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    cert, key = self_signed(tmp_path, "localhost")
     flags = ["-tls-cert-file", str(cert), "-tls-key-file", str(key)]
     async with started("-config", write(tmp_path / "c.yaml", one_model()), *flags) as program:
         assert program.url.startswith("https://")

@@ -13,6 +13,7 @@ import httpx
 import pytest
 import trio
 
+from tests.integration.certificates import self_signed
 from tests.integration.processes import free_port
 from tests.integration.program import Program, demo_config, started
 
@@ -31,15 +32,7 @@ def needs(program: str | None, name: str) -> pytest.MarkDecorator:
 def nginx_config(folder: Path, port: int, upstream: str) -> Path:
     """The snippet inside a whole configuration, with this test's address and certificate."""
     snippet = (PACKAGING / "nginx" / "llamaswap.conf").read_text()
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
+    cert, key = self_signed(folder, "localhost")
     for old, new in (
         ("127.0.0.1:8080", upstream.removeprefix("http://")),
         ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),

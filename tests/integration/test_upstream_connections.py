@@ -6,7 +6,6 @@ import array
 import fcntl
 import socket
 import ssl
-import subprocess
 import sys
 import termios
 from pathlib import Path
@@ -19,6 +18,7 @@ from llamaswap.nursery.endpoint import Endpoint
 from llamaswap.proxy import dial as dialling
 from llamaswap.proxy.dial import Unreachable, dial
 from llamaswap.proxy.wire import SocketWire
+from tests.integration.certificates import self_signed
 from tests.integration.processes import settled
 from tests.integration.wire_stage import Peer, get, ok, post, stage
 
@@ -243,18 +243,7 @@ async def test_keepalive_probes_are_as_configured(keepalive: int, on: int) -> No
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("tls")
-    cert, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
-            *("-keyout", str(key), "-out", str(cert)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return cert, key
+    return self_signed(tmp_path_factory.mktemp("tls"), "localhost")
 
 
 @pytest.mark.parametrize("closes", [False, True], ids=["kept", "closed while idle"])

@@ -29,7 +29,7 @@ from llamaswap.api.events import (
     _chunks,
     chosen_topics,
 )
-from llamaswap.config.schema import Config, Model, Peer, Profile
+from llamaswap.config.schema import Config, Group, Model, Peer, Profile, Routing
 from llamaswap.errors import BadRequest
 from llamaswap.nursery.facts import UpstreamFacts
 from llamaswap.nursery.profile import ActiveProfile
@@ -54,6 +54,7 @@ CONFIG = Config(
     models={"m": Model(id="m"), "n": Model(id="n", unlisted=True)},
     peers={"west": Peer(id="west", proxy="http://h", models=("b", "a"))},
     profiles={"night": Profile(name="night", pins={})},
+    routing=Routing(groups={"pair": Group(members=("m", "n"))}),
 )
 
 
@@ -238,6 +239,7 @@ async def test_model_status_has_local_models_then_peers(scene: Scene) -> None:
     assert [entry.get("queued") for entry in status] == [0, 1, None, None]
     assert [entry.get("pid") for entry in status] == [7, None, None, None]
     assert status[0]["since"].startswith("2001-09-09T01:46:40")
+    assert [entry.get("group") for entry in status] == ["pair", "pair", None, None]
     waiting.finish(Outcome.LEFT)
 
 

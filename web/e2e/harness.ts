@@ -37,6 +37,8 @@ export interface Options {
   context?: Record<string, unknown>;
   init?: (scene: Scene) => void | Promise<void>;
   axe?: boolean;
+  /** ms; for checks that last by their nature. */
+  timeout?: number;
 }
 
 export const IDS = new Set<string>();
@@ -80,7 +82,7 @@ export function check(id: string, title: string, run: (scene: Scene) => Promise<
       await context.close();
       await stage.stop();
     }
-  });
+  }, options.timeout);
 }
 
 export async function axeClean(page: Page): Promise<void> {
@@ -107,6 +109,16 @@ export async function settled<T>(look: () => T | Promise<T>, within = 10_000): P
 }
 
 export const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+
+/** Find a model in a picker by typing its id. */
+export async function pick(page: Page, id: string, label = "Model"): Promise<void> {
+  const picker = page.getByRole("combobox", { name: label, exact: true });
+  await picker.click();
+  await picker.fill(id);
+  await page.getByRole("listbox", { name: label, exact: true }).getByRole("option", { name: id }).first().waitFor();
+  await picker.press("Enter");
+  await settled(async () => (await picker.getAttribute("aria-expanded")) === "false");
+}
 
 // --- what scripted streams tell ---------------------------------------------------------------------
 

@@ -1,7 +1,10 @@
+import { mkdtempSync, truncateSync, writeFileSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import type { Page } from "playwright-core";
 import { describe, expect } from "vitest";
-import { activityPages, check, model, pause, script, settled } from "./harness";
+import { activityPages, check, model, pause, pick, script, settled } from "./harness";
 import type { Stage } from "./stage";
 
 const MODELS = [{ id: "talker", meta: { llamaswap: { type: "model" } } }, { id: "other", meta: { llamaswap: { type: "model" } } }];
@@ -12,7 +15,7 @@ function ready(stage: Stage): void {
   activityPages(stage, () => []);
 }
 const box = (page: Page) => page.getByRole("textbox", { name: "Message" });
-const choose = async (page: Page, id = "talker") => page.getByRole("combobox", { name: "Model", exact: true }).selectOption(id);
+const choose = async (page: Page, id = "talker") => pick(page, id);
 const answer = (page: Page) => page.locator(".turn.assistant").last();
 const say = async (page: Page, text: string) => {
   await box(page).fill(text);
@@ -26,6 +29,14 @@ const stream = (stage: Stage, path: RegExp, write: (response: ServerResponse) =>
 const delta = (content: string) => `data: ${JSON.stringify({ choices: [{ delta: { content } }] })}\n\n`;
 const bodyOf = (stage: Stage, path: RegExp) => JSON.parse(stage.requests("POST", path).at(-1)!.body.toString()) as Record<string, unknown>;
 const PNG = Buffer.from("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==", "base64");
+
+/** The path of a file of so many zeros: as bytes it would go through the browser's debugger, which takes its time. */
+function fileOf(name: string, size: number): string {
+  const path = join(mkdtempSync(join(tmpdir(), "llamaswap-ui-")), name);
+  writeFileSync(path, "");
+  truncateSync(path, size);
+  return path;
+}
 
 const ENDPOINTS: [string, RegExp, (text: string, reasoning: boolean) => string, string][] = [
   ["completions", /^\/v1\/chat\/completions/, (text, reasoning) => `data:${JSON.stringify({ choices: [{ delta: reasoning ? { reasoning_content: text } : { content: text } }] })}\r\n\r\n`, "data: [DONE]\r\n\r\n"],
@@ -118,7 +129,7 @@ describe("playground", () => {
     }
     await attach.setInputFiles(Array.from({ length: 6 }, (_, i) => ({ name: `p${i}.png`, mimeType: "image/png", buffer: PNG })));
     await page.getByText("p5.png was not attached: a message takes at most 5").waitFor();
-    await attach.setInputFiles({ name: "big.png", mimeType: "image/png", buffer: Buffer.alloc(21 * 1024 * 1024) });
+    await attach.setInputFiles(fileOf("big.png", 21 * 1024 * 1024));
     await page.getByText("big.png was not attached: it has 21.0 MB").waitFor();
     await attach.setInputFiles({ name: "drawing.svg", mimeType: "image/svg+xml", buffer: Buffer.from("<svg/>") });
     await page.getByText("drawing.svg was not attached").waitFor();
@@ -189,7 +200,7 @@ describe("playground", () => {
     await settled(async () => (await page.locator(".thumbs img").count()) === 4);
     await say(page, "go on");
     await answer(page).getByText("begins").waitFor();
-    await page.getByRole("link", { name: "Models", exact: true }).click();
+    await page.locator(".nav").getByRole("link", { name: "Models", exact: true }).click();
     await page.getByRole("heading", { name: "Models", level: 1 }).waitFor();
     await page.locator(".nav", { hasText: "busy" }).waitFor();
     next();
@@ -237,7 +248,7 @@ describe("playground", () => {
     expect(most).toBe(4);
     expect(await page.locator("td", { hasText: "queued in browser" }).count()).toBe(8);
     const began = Date.now();
-    await page.getByRole("link", { name: "Activity", exact: true }).click();
+    await page.locator(".nav").getByRole("link", { name: "Activity", exact: true }).click();
     await page.getByText("No requests recorded yet").waitFor();
     expect(Date.now() - began).toBeLessThan(3_000); // frozen, it would wait for a reply that never ends
     await page.goBack();
@@ -261,10 +272,16 @@ describe("playground", () => {
     await page.getByRole("button", { name: "Generate" }).click();
     await page.getByRole("img", { name: "Generated 2" }).waitFor();
     expect(bodyOf(stage, /txt2img/)).toEqual({ model: "talker", prompt: "a fox", width: 1024, height: 1024, steps: 20, cfg_scale: 7, seed: -1, batch_size: 1 });
-    stage.on("POST", /txt2img/, () => undefined);
-    await page.getByRole("button", { name: "Generate" }).click();
-    await page.getByRole("button", { name: "Cancel" }).click();
-    await page.getByRole("button", { name: "Generate" }).waitFor();
+    const cancels = async (path: RegExp, button: string) => {
+      const left: boolean[] = [];
+      stage.on("POST", path, (_, response) => void response.on("close", () => left.push(true)));
+      await page.getByRole("button", { name: button, exact: true }).click();
+      await page.getByRole("button", { name: "Cancel" }).click();
+      await page.getByRole("button", { name: button, exact: true }).waitFor();
+      await settled(() => left.length === 1);
+      expect(await page.locator("main [role=alert]").count()).toBe(0); // what was cancelled is no error
+    };
+    await cancels(/txt2img/, "Generate");
 
     await page.getByRole("navigation", { name: "Kinds of models" }).getByRole("link", { name: "Speech" }).click();
     await choose(page);
@@ -281,6 +298,7 @@ describe("playground", () => {
     await page.getByRole("button", { name: "Speak" }).click();
     await page.locator("audio").waitFor();
     expect(bodyOf(stage, /audio\/speech/)).toEqual({ model: "talker", input: "say this", voice: "coral" });
+    await cancels(/audio\/speech/, "Speak");
 
     await page.getByRole("navigation", { name: "Kinds of models" }).getByRole("link", { name: "Transcription" }).click();
     await choose(page);
@@ -291,6 +309,7 @@ describe("playground", () => {
     const form = stage.requests("POST", /transcriptions/).at(-1)!.body.toString();
     expect(form).toContain('name="model"\r\n\r\ntalker');
     expect(form).toContain('filename="voice.m4a"');
+    await cancels(/transcriptions/, "Transcribe");
 
     await page.getByRole("navigation", { name: "Kinds of models" }).getByRole("link", { name: "Rerank" }).click();
     await choose(page);
@@ -300,6 +319,7 @@ describe("playground", () => {
     expect(Object.keys(bodyOf(stage, /rerank/)).sort()).toEqual(["documents", "model", "query"]);
     expect((bodyOf(stage, /rerank/)["documents"] as string[]).length).toBe(9);
     expect(await page.locator("main").innerText()).not.toMatch(/\d tokens/);
+    await cancels(/rerank/, "Rerank");
     stage.on("POST", /rerank/, { status: 500, json: { error: { message: "no ranking today" } } });
     await page.getByRole("button", { name: "Rerank" }).click();
     await page.getByRole("alert").getByText("no ranking today").waitFor();
@@ -310,6 +330,7 @@ describe("playground", () => {
     await page.getByRole("button", { name: "Compare" }).click();
     await page.getByText("2 numbers each").waitFor();
     expect(await page.locator("table.heat tbody tr").first().locator("td").allInnerTexts()).toEqual(["1.000, 0.000", "1.000", "1.000", "0.000"]);
+    await cancels(/embeddings/, "Compare");
   });
 
   check("UI-54", "a remembered model that is gone is shown as missing, and nothing can be sent", async ({ page, stage, go }) => {
@@ -320,5 +341,115 @@ describe("playground", () => {
     await page.getByText("departed is no longer configured").waitFor();
     expect(await page.getByRole("button", { name: "Send" }).isDisabled()).toBe(true);
     expect(await page.getByRole("button", { name: "Send" }).getAttribute("title")).toContain("no longer configured");
+  });
+
+  check("UI-78", "models are found by typing, in groups, loaded ones first, aliases below theirs", async ({ page, stage, go }) => {
+    script(stage, [model("talker"), model("warm", "ready"), model("painter"), model("far", "", { peerID: "east" })]);
+    const entry = (id: string, type: string, more = {}, facts = {}) => ({ id, ...facts, meta: { llamaswap: { type, ...more } } });
+    stage.on("GET", /^\/v1\/models/, { json: { object: "list", data: [entry("talker", "model", { aliases: ["gpt-x"] }, { name: "The Talker" }), entry("warm", "model", {}, { status: { value: "loaded" } }), entry("painter", "model", {}, { capabilities: { image_generation: true } }), entry("pool", "selector", { strategy: "warm", targets: ["talker"] }), entry("east/far", "peer", { peerID: "east" })] } });
+    await go("/ui/playground/images");
+    const picker = page.getByRole("combobox", { name: "Model", exact: true });
+    const options = page.getByRole("listbox", { name: "Model", exact: true });
+    await picker.click();
+    await options.waitFor();
+    expect(await options.getByRole("group").evaluateAll((groups) => groups.map((group) => group.getAttribute("aria-label")))).toEqual(["Matching capabilities", "Selectors", "Local, loaded", "Local", "Peers"]);
+    const shown = async () => (await options.getByRole("option").allInnerTexts()).map((text) => text.split("\n")[0]);
+    expect(await shown()).toEqual(["painter", "pool", "warm", "The Talker", "↳ gpt-x", "east/far"]);
+    await picker.fill("gpt");
+    expect(await shown()).toEqual(["The Talker", "↳ gpt-x"]);
+    await picker.fill("nothing like it");
+    await options.getByText("Nothing matches").waitFor();
+    await page.keyboard.press("Escape");
+    expect(await picker.inputValue()).toBe("");
+    await page.keyboard.press("ArrowDown"); // opens; then by arrows
+    await page.keyboard.press("ArrowDown");
+    await page.keyboard.press("ArrowDown");
+    expect(await options.locator('[aria-selected="true"]').innerText()).toContain("warm");
+    expect(await picker.getAttribute("aria-activedescendant")).toBe(await options.locator('[aria-selected="true"]').getAttribute("id"));
+    await page.keyboard.press("Enter");
+    await settled(async () => (await picker.inputValue()) === "warm");
+    await page.locator(".picker .state", { hasText: "loaded" }).waitFor();
+    await picker.click();
+    await options.getByRole("option", { name: "The Talker" }).click();
+    await settled(async () => (await picker.inputValue()) === "The Talker");
+    await page.getByRole("button", { name: "Clear model" }).click();
+    await settled(async () => (await picker.inputValue()) === "");
+    expect(await page.getByRole("button", { name: "Generate" }).getAttribute("title")).toBe("Choose a model first");
+  });
+
+  check("UI-79", "sounds travel as sounds, sampler settings as numbers; a conversation can be named", async ({ page, stage, go }) => {
+    ready(stage);
+    await go("/ui/playground/chat");
+    await choose(page);
+    stream(stage, /chat\/completions/, (response) => void response.end(`${delta("heard")}data: [DONE]\n\n`));
+    await page.getByRole("button", { name: "Settings of the chat" }).click();
+    for (const [label, value] of [["top_p", "0.9"], ["top_k", "20"], ["min_p", "0.05"], ["seed", "7"]]) await page.getByLabel(label!, { exact: true }).fill(value!);
+    await page.getByLabel("Stop at, one text a line").fill("END\n###");
+    await page.getByLabel("Extra parameters, JSON, merged last").fill('{"top_k": 30, "repeat_penalty": 1.1}');
+    await page.keyboard.press("Escape");
+    const attach = page.locator(".composer input[type=file]").first();
+    await attach.setInputFiles({ name: "voice.wav", mimeType: "audio/x-wav", buffer: Buffer.from("RIFFsound") });
+    await page.getByLabel("Sound to be sent, 1").waitFor();
+    await say(page, "what do you hear?");
+    await answer(page).getByText("heard").waitFor();
+    const sound = { type: "input_audio", input_audio: { data: Buffer.from("RIFFsound").toString("base64"), format: "wav" } };
+    const body = bodyOf(stage, /chat\/completions/);
+    expect(body["messages"]).toEqual([{ role: "user", content: [{ type: "text", text: "what do you hear?" }, sound] }]);
+    expect(body).toMatchObject({ top_p: 0.9, top_k: 30, min_p: 0.05, seed: 7, stop: ["END", "###"], repeat_penalty: 1.1 });
+    await page.getByLabel("Attached sound 1").waitFor();
+    await settled(() => box(page).isEnabled());
+    await attach.setInputFiles({ name: "song.flac", mimeType: "audio/flac", buffer: Buffer.from("x") });
+    await page.getByText("song.flac was not attached: only").waitFor();
+    await settingsOf(page, "messages");
+    await say(page, "again");
+    await page.getByRole("alert").getByText("The messages API takes no sound").waitFor();
+    await page.getByRole("button", { name: "Conversations" }).click();
+    await page.getByLabel("Name").fill("about sounds");
+    await page.getByLabel("Name").press("Enter");
+    await settled(async () => (await page.getByLabel("Conversation", { exact: true }).locator("option").allInnerTexts()).join() === "about sounds");
+    await page.keyboard.press("Escape");
+    await page.reload();
+    await page.getByLabel("Attached sound 1").waitFor();
+    await page.getByRole("button", { name: "Conversations" }).click();
+    expect(await page.getByLabel("Name").inputValue()).toBe("about sounds");
+  });
+
+  check("UI-80", "pictures made before can be seen again; a load test keeps the order it is given", async ({ page, stage, go }) => {
+    ready(stage);
+    await go("/ui/playground/images");
+    await choose(page);
+    for (const [i, prompt] of ["a fox", "a hare"].entries()) {
+      stage.on("POST", /images\/generations/, { json: { data: [{ b64_json: Buffer.concat([PNG, Buffer.from([i])]).toString("base64") }] } });
+      await page.getByLabel("Prompt").fill(prompt);
+      await page.getByRole("button", { name: "Generate" }).click();
+      await page.getByRole("button", { name: `Show again: ${prompt}` }).waitFor();
+    }
+    const large = page.getByRole("img", { name: "Generated 1" });
+    const second = await large.getAttribute("src");
+    await page.getByRole("button", { name: "Show again: a fox" }).click();
+    await settled(async () => (await large.getAttribute("src")) !== second);
+    await page.getByRole("navigation", { name: "Kinds of models" }).getByRole("link", { name: "Load test" }).click();
+    for (const id of ["talker", "other", "talker"]) {
+      await choose(page, id);
+      await page.getByRole("button", { name: "Add" }).click();
+    }
+    const list = page.getByRole("list", { name: "Requests to send" }).getByRole("listitem");
+    const order = async () => (await list.allInnerTexts()).map((text) => /[a-z]+/.exec(text)?.[0]).join();
+    await settled(async () => (await order()) === "talker,other,talker");
+    await list.nth(1).dragTo(list.nth(0));
+    await settled(async () => (await order()) === "other,talker,talker");
+    await page.getByRole("button", { name: "1 other" }).focus();
+    await page.keyboard.press("Alt+ArrowRight");
+    await settled(async () => (await order()) === "talker,other,talker");
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("request-1");
+    await pause(350);
+    await page.reload();
+    await settled(async () => (await order()) === "talker,other,talker");
+    stream(stage, /chat\/completions/, (response) => void response.end(`${delta("x")}data: [DONE]\n\n`));
+    await page.getByLabel("At once").fill("1");
+    await page.getByLabel("At once").blur();
+    await page.getByRole("button", { name: "Go", exact: true }).click();
+    await settled(async () => (await page.locator("td", { hasText: "done" }).count()) === 3);
+    expect(stage.requests("POST", /chat\/completions/).map((item) => (JSON.parse(item.body.toString()) as { model: string }).model)).toEqual(["talker", "other", "talker"]);
   });
 });

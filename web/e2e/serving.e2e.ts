@@ -3,7 +3,7 @@ import { join } from "node:path";
 import http from "node:http";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect } from "vitest";
-import { check, model, pause, script, settled } from "./harness";
+import { check, model, pause, pick, script, settled } from "./harness";
 import { configFile, fakeUpstream, python, startProgram, type Program } from "./program";
 
 let own: Program;
@@ -111,7 +111,7 @@ describe("serving and routing", () => {
       if (path === "logs") await page.getByRole("log", { name: "Proxy, lines" }).getByText("Request ").first().waitFor();
     }
     await page.goto(`${url}/ui/playground/chat`);
-    await page.getByRole("combobox", { name: "Model", exact: true }).selectOption("demo-small");
+    await pick(page, "demo-small");
     await page.getByRole("textbox", { name: "Message" }).fill("hello");
     await page.keyboard.press("Enter");
     await page.locator(".turn.assistant .md").waitFor({ timeout: 20_000 });
@@ -135,10 +135,10 @@ describe("serving and routing", () => {
     stage.on("GET", /assets\/performance-/, { status: 404, text: "gone" });
     await go();
     await page.locator("#connection", { hasText: "Connected" }).waitFor();
-    await page.getByRole("link", { name: "Performance" }).click();
+    await page.locator(".nav").getByRole("link", { name: "Performance", exact: true }).click();
     await page.getByRole("heading", { name: "The UI was updated" }).waitFor();
     await page.getByRole("button", { name: "Reload" }).waitFor();
-    await page.getByRole("link", { name: "Models", exact: true }).click();
+    await page.locator(".nav").getByRole("link", { name: "Models", exact: true }).click();
     await page.getByRole("heading", { name: "Models", level: 1 }).waitFor();
   });
 

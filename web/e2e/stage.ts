@@ -9,6 +9,8 @@ export interface Seen {
   headers: http.IncomingHttpHeaders;
   body: Buffer;
   at: number;
+  /** What was answered, once it was. */
+  status?: number;
 }
 type Answer = (request: IncomingMessage, response: ServerResponse, body: Buffer) => void | Promise<void>;
 interface Rule {
@@ -22,7 +24,7 @@ export type EventMode = "pass" | "scripted" | "held" | "refused";
 export class Stage {
   readonly seen: Seen[] = [];
   events: EventMode = "pass";
-  /** What a scripted stream tells first. */
+  /** What a scripted stream tells first; logs only to those who asked for them, like the real program. */
   opening: [string, unknown][] = [];
   /** Times at which an event stream was asked for. */
   attempts: number[] = [];
@@ -78,6 +80,17 @@ export class Stage {
     for (const stream of this.streams) stream.write(text);
   }
 
+  /** Wait until the streams have taken what was written. */
+  async drained(): Promise<void> {
+    await Promise.all([...this.streams].filter((stream) => stream.writableNeedDrain).map((stream) => new Promise<void>((resolve) => {
+      const done = () => {
+        stream.off("drain", done).off("close", done);
+        resolve();
+      };
+      stream.on("drain", done).on("close", done);
+    })));
+  }
+
   drop(): void {
     for (const stream of this.streams) stream.destroy();
     this.streams.clear();
@@ -100,17 +113,19 @@ export class Stage {
       }
       path = path.slice(this.mount.length);
     }
-    this.seen.push({ method: request.method ?? "", path, headers: request.headers, body, at: Date.now() });
+    const seen: Seen = { method: request.method ?? "", path, headers: request.headers, body, at: Date.now() };
+    this.seen.push(seen);
+    response.on("close", () => (seen.status = response.statusCode));
     const rule = this.rules.find((item) => item.method === request.method && item.path.test(path));
     if (rule) return rule.answer(request, response, body);
     if (/^\/api\/events(\?|$)/.test(path)) {
       this.attempts.push(Date.now());
-      if (this.events !== "pass") return this.stream(response);
+      if (this.events !== "pass") return this.stream(response, path);
     }
     this.forward(request, response, path, body);
   }
 
-  private stream(response: ServerResponse): void {
+  private stream(response: ServerResponse, path: string): void {
     if (this.events === "refused") {
       // a reset would be tried again by the browser itself, unseen by the page
       response.writeHead(503).end();
@@ -121,7 +136,9 @@ export class Stage {
     if (this.events === "held") return;
     response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-cache" });
     response.flushHeaders();
-    for (const [type, data] of this.opening) response.write(`event:message\ndata:${JSON.stringify({ type, data: JSON.stringify(data) })}\n\n`);
+    const topics = new URLSearchParams(path.split("?")[1]).get("topics");
+    const told = this.opening.filter(([type]) => type !== "logData" || topics === null || topics.split(",").includes("logs"));
+    for (const [type, data] of told) response.write(`event:message\ndata:${JSON.stringify({ type, data: JSON.stringify(data) })}\n\n`);
   }
 
   private forward(request: IncomingMessage, response: ServerResponse, path: string, body: Buffer): void {

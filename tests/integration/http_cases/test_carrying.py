@@ -11,16 +11,14 @@ import json
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from attrs import define, field
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.integration.http_cases.case_files import assert_none_is_missing, cases_in
 from tests.integration.http_cases.stage import Connection, Reply, Server, running, settled
 from tests.integration.http_cases.test_cases import run
 
@@ -29,21 +27,11 @@ STREAM = '{"model":"%s","stream":true}'
 JSON = {"Content-Type": "application/json"}
 
 
-@cache
-def cases() -> list[dict[str, Any]]:
-    text = Path(__file__).with_name("carrying_cases.yaml").read_text("utf-8")
-    loaded: list[dict[str, Any]] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return loaded
-
-
 def test_no_case_is_missing() -> None:
-    written = [case["id"] for case in cases()]
-    written += [name.split("_")[1] for name in globals() if name[5:6] in SECTIONS]
-    wanted = [f"{letter}{n:02}" for letter, count in SECTIONS.items() for n in range(1, count + 1)]
-    assert sorted(written) == sorted(wanted)
+    assert_none_is_missing("carrying_cases.yaml", globals(), SECTIONS)
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", cases_in("carrying_cases.yaml"), ids=lambda case: case["id"])
 def test_case(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(f"{case.get('server', 'open')}_server")
     for step in case["do"]:

@@ -9,33 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.integration.http_cases.case_files import assert_none_is_missing, cases_in
 from tests.integration.http_cases.stage import Connection, Reply, Server
 
 SECTIONS = {"R": 26, "M": 34, "B": 15, "A": 10, "X": 20, "J": 8}
 
 
-@cache
-def cases() -> list[dict[str, Any]]:
-    text = Path(__file__).with_name("cases.yaml").read_text("utf-8")
-    loaded: list[dict[str, Any]] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    return loaded
-
-
 def test_no_case_is_missing() -> None:
-    written = [case["id"] for case in cases()]
-    written += [name.split("_")[1] for name in globals() if name[5:6] in SECTIONS]
-    wanted = [f"{letter}{n:02}" for letter, count in SECTIONS.items() for n in range(1, count + 1)]
-    assert sorted(written) == sorted(wanted)
+    assert_none_is_missing("cases.yaml", globals(), SECTIONS)
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case["id"])
+@pytest.mark.parametrize("case", cases_in("cases.yaml"), ids=lambda case: case["id"])
 def test_case(case: dict[str, Any], request: pytest.FixtureRequest) -> None:
     server: Server = request.getfixturevalue(f"{case.get('server', 'open')}_server")
     server.load(*case.get("ready", []))

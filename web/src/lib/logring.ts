@@ -51,16 +51,16 @@ export class LogRing {
     this.open = false;
   }
 
-  /** Join a history that was read anew: only what is not here yet is added. */
+  /** Join a history that was read anew: only what is not here yet is added, after a rule if there is a `mark`. */
   join(history: string, mark: string): void {
     if (!this.lines.length) return this.append(history);
     const held = this.lines.filter((line) => !line.rule).slice(-200).map((line) => line.text).join("\n") + (this.open ? "" : "\n");
     const rest = afterOverlap(held, history);
     if (rest === null) {
-      this.rule(`${mark} · gap`);
+      this.rule(mark ? `${mark} · gap` : "gap");
       this.append(history);
     } else {
-      this.rule(mark);
+      if (mark) this.rule(mark);
       this.append(rest);
     }
   }

@@ -110,7 +110,7 @@ function Details({ model }: { model: Model }) {
   if (model.last_used) add("Last used", relative(model.last_used));
   if (model.load_ms_p50) add("Usual load time", span(model.load_ms_p50 / 1000));
   if (loads.length) add("Last loads", loads.map((seconds) => `${seconds.toFixed(1)} s`).join(", "));
-  if (model.last_error) add("Last error", <span class="error-line">{model.last_error.at && `${absolute(model.last_error.at)}: `}{model.last_error.message}{model.last_error.exit_code !== undefined && ` (exit ${model.last_error.exit_code})`}</span>);
+  if (model.last_error) add("Last error", <span class="error-line pre">{model.last_error.at && `${absolute(model.last_error.at)}: `}{model.last_error.exit_code !== undefined && `exit ${model.last_error.exit_code}. `}{model.last_error.message}</span>);
   add("Capabilities", Object.keys(model.capabilities).length || model.context_length ? <span class="row wrap"><Tags model={model} /></span> : <span class="muted">none reported</span>);
   return (
     <>

@@ -1,14 +1,16 @@
 // Every configured model and its state; load and unload.
-import { computed, signal, useSignalEffect } from "@preact/signals";
+import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
 import { api } from "../wire/api";
 import { naturally } from "../wire/decode";
 import type { ListRecord, Model } from "../wire/types";
-import { activeProfile, inflightByModel, lastUsed, localModels, models, modelsRevision, online, peerModels, configRevision } from "../state/live";
+import { activeProfile, activityRevision, inflightByModel, lastUsed, localModels, models, modelsRevision, online, peerModels, configRevision } from "../state/live";
 import { activate, load, profiles, switching, unload, unloadAll, unloadingAll } from "../state/actions";
 import { prefs, setPref } from "../state/prefs";
 import { go, modelHref, route, setQuery } from "../state/router";
-import { absolute, CAPABILITIES, contextLength, relative } from "../lib/format";
+import { absolute, CAPABILITIES, contextLength, plural, relative } from "../lib/format";
+import { throttled } from "../lib/throttle";
 import { Button, Card, Check, Chip, Empty, Select, Skeletons } from "../ui/basics";
 import { Icon } from "../ui/icons";
 import { memoryReason, memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
@@ -51,6 +53,23 @@ function matches(model: Model, query: string): boolean {
   return query.toLowerCase().split(/\s+/).every((word) => hay.includes(word));
 }
 
+/** Of the last recorded requests, as many as one page of the activity takes. */
+const RECENT = 999;
+/** How often each model was asked in them; only known while models are sorted by it. */
+const requestsOf = signal<ReadonlyMap<string, number>>(new Map());
+
+async function countRequests(): Promise<void> {
+  if (prefs.peek().modelSort !== "most") return;
+  try {
+    const counts = new Map<string, number>();
+    for (const row of (await api.activity(new URLSearchParams({ limit: String(RECENT) }))).data) counts.set(row.model, (counts.get(row.model) ?? 0) + 1);
+    requestsOf.value = counts;
+  } catch {
+    // the order stays as it was; the next request asks again
+  }
+}
+const countSoon = throttled(() => void countRequests(), 10_000);
+
 const view = computed(() => {
   const query = route.value.query.get("q") ?? "";
   const all = localModels.value;
@@ -65,6 +84,7 @@ const view = computed(() => {
     if (first) return first;
     if (sort === "state") return (ORDER[a.state] ?? 9) - (ORDER[b.state] ?? 9) || (busy.get(b.id) ?? 0) - (busy.get(a.id) ?? 0) || 0;
     if (sort === "used") return usedAt(b) - usedAt(a);
+    if (sort === "most") return (requestsOf.value.get(b.id) ?? 0) - (requestsOf.value.get(a.id) ?? 0);
     return 0;
   });
   return { shown, total: all.length, hidden, query };
@@ -76,6 +96,12 @@ export default function Models() {
     void configRevision.value;
     refreshRecords();
   });
+  const sort = prefs.value.modelSort;
+  useEffect(() => {
+    if (sort !== "most") return;
+    void countRequests();
+    return activityRevision.subscribe((revision) => revision && countSoon());
+  }, [sort]);
   const { shown, total, hidden, query } = view.value;
   const ready = localModels.value.filter((model) => model.state === "ready").length;
   const running = localModels.value.some((model) => model.state === "ready" || model.state === "starting");
@@ -93,21 +119,81 @@ export default function Models() {
       {selectors.length > 0 && <Selectors selectors={selectors} />}
       <div class="filters">
         <div class="grow"><input data-filter type="search" aria-label="Filter models" placeholder="Filter by name, alias, description, capability  ( / )" value={query} onInput={(event) => setQuery({ q: event.currentTarget.value })} onKeyDown={(event) => { if (event.key === "Escape") { setQuery({ q: null }); event.currentTarget.blur(); } }} /></div>
-        <div><Select label="Sort" value={prefs.value.modelSort} options={[["name", "By name"], ["state", "By state"], ["used", "By last use"]]} onChange={(value) => setPref("modelSort", value as "name")} /></div>
+        <div><Select label="Sort" value={prefs.value.modelSort} options={[["name", "By name"], ["state", "By state"], ["used", "By last use"], ["most", "By most used"]]} onChange={(value) => setPref("modelSort", value as "name")} /></div>
+        <div><Select label="Group" value={prefs.value.modelGroup} options={[["none", "No groups"], ["group", "By group or set"], ["capability", "By capability"]]} onChange={(value) => setPref("modelGroup", value as "none")} /></div>
         <Check label={`Unlisted${hidden ? ` (${hidden} hidden)` : ""}`} checked={prefs.value.unlisted} onChange={(on) => setPref("unlisted", on)} />
       </div>
-      <Card>
-        {total === 0 ? <Empty>No models are configured. Add a <code>models:</code> section to the configuration file.</Empty> : shown.length === 0 ? <Empty>No model matches. <Button small onClick={() => setQuery({ q: null })}>Clear filter</Button></Empty> : <ModelTable models={shown} />}
-      </Card>
-      {peerModels.value.length > 0 && (
-        <Card title="Peers" actions={<span class="muted small">models of other servers</span>}><ModelTable models={peerModels.value.filter((model) => matches(model, query))} peers /></Card>
-      )}
+      {shown.length === 0 ? (
+        <Card>{total === 0 ? <Empty>No models are configured. Add a <code>models:</code> section to the configuration file; <code>python -m llamaswap init DIR</code> writes one for a folder of models.</Empty> : <Empty>No model matches. <Button small onClick={() => setQuery({ q: null })}>Clear filter</Button></Empty>}</Card>
+      ) : grouped(shown, prefs.value.modelGroup).map(([name, members]) => <Group key={name} name={name} models={members} />)}
+      {[...byPeer.value].map(([peer, members]) => {
+        const found = members.filter((model) => matches(model, query));
+        return found.length > 0 && <Group key={`peer ${peer}`} name={`Peer ${peer}`} models={found} peers />;
+      })}
     </>
   );
 }
 
-function ModelTable({ models: rows, peers = false }: { models: Model[]; peers?: boolean }) {
+const byPeer = computed(() => {
+  const peers = new Map<string, Model[]>();
+  for (const model of peerModels.value) peers.set(model.peerID, [...(peers.get(model.peerID) ?? []), model]);
+  return peers;
+});
+
+/** The list in parts: a model of several sets or capabilities is in each of them. */
+function grouped(list: Model[], by: "none" | "group" | "capability"): [string, Model[]][] {
+  if (by === "none") return [["", list]];
+  const parts = new Map<string, Model[]>();
+  for (const model of list) {
+    const names = by === "group" ? (model.sets?.length ? model.sets : [model.group ?? ""]) : CAPABILITIES.filter(([key]) => model.capabilities[key]).map(([, label]) => label);
+    for (const name of names.length ? names : [""]) {
+      const part = parts.get(name);
+      if (part) part.push(model);
+      else parts.set(name, [model]);
+    }
+  }
+  const title = (name: string) => name || (by === "group" ? "In no set" : "No capabilities reported");
+  return [...parts].sort(([a], [b]) => Number(!a) - Number(!b) || naturally(a, b)).map(([name, members]) => [title(name), members]);
+}
+
+function Group({ name, models: members, peers = false }: { name: string; models: Model[]; peers?: boolean }) {
+  if (!name) return <Card><ModelTable models={members} /></Card>;
+  const { foldedGroups } = prefs.value;
+  const folded = foldedGroups.includes(name);
+  const ready = members.filter((model) => model.state === "ready").length;
+  return (
+    <section class="card" aria-label={name}>
+      <header>
+        <Button kind="quiet" small icon={folded ? "right" : "down"} label={`${folded ? "Show" : "Fold"} ${name}`} expanded={!folded} onClick={() => setPref("foldedGroups", folded ? foldedGroups.filter((item) => item !== name) : [...foldedGroups, name])} />
+        <h2>{name}</h2>
+        <span class="push muted small">{plural(members.length, "model")}{ready > 0 && ` · ${ready} ready`}</span>
+      </header>
+      {!folded && <ModelTable models={members} peers={peers} />}
+    </section>
+  );
+}
+
+/** Rows that are added in one frame: many at once would hold up what is being typed. */
+const AT_ONCE = 50;
+
+/** As many rows as there may be in this frame; the next frame brings more. */
+function useGradually(wanted: number): number {
+  const shown = useRef(0);
+  const frame = useSignal(0);
+  void frame.value;
+  shown.current = Math.min(wanted, shown.current + AT_ONCE);
+  const behind = shown.current < wanted;
+  useEffect(() => {
+    if (!behind) return;
+    const next = requestAnimationFrame(() => (frame.value += 1));
+    return () => cancelAnimationFrame(next);
+  });
+  return shown.current;
+}
+
+function ModelTable({ models: all, peers = false }: { models: Model[]; peers?: boolean }) {
   const { pinned, capabilityTags } = prefs.value;
+  const rows = all.slice(0, useGradually(all.length));
   return (
     <table class="table models cards">
       <thead><tr><th>Model</th><th>State</th>{!peers && <><th>TTL</th><th>Memory</th></>}<th class="num">Context</th>{!peers && <><th>Last used</th><th>Actions</th></>}</tr></thead>

@@ -51,8 +51,8 @@ export default function Overview() {
   return (
     <>
       <div class="page-head"><h1 tabIndex={-1}>Overview</h1></div>
-      {recentTotal.value === 0 && recent.value !== null && <Setup />}
       <Running />
+      {recentTotal.value === 0 && recent.value !== null && <Setup />}
       <Card title="Residency" actions={<a href={href("timeline")}>Open timeline</a>}>
         <div class="body"><Timeline compact /></div>
       </Card>

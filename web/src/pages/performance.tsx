@@ -4,7 +4,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, ApiError } from "../wire/api";
 import type { Activity } from "../wire/types";
-import { activityRevision, addPerf, connections, inflight, perf, perfIsLive, queued, takeMemory, want } from "../state/live";
+import { activityRevision, addPerf, connections, inflight, localModels, modelMemory, perf, perfIsLive, queued, takeMemory, want, type ModelMemory } from "../state/live";
 import { changes } from "../state/history";
 import { messageOf } from "../state/actions";
 import { prefs, setPref } from "../state/prefs";
@@ -91,6 +91,14 @@ const inference = computed(() => {
 
 const flightFrame = computed((): Frame => withGaps({ times: counts.value.map((item) => item.at), lines: [{ label: "in flight", values: counts.value.map((item) => item.flight) }, { label: "queued", values: counts.value.map((item) => item.queued) }] }));
 
+/** What each model's processes took, at every sample since this page was opened: the server keeps no history of it. */
+const held = signal<{ at: number; models: ReadonlyMap<string, ModelMemory> }[]>([]);
+
+const heldFrame = (): Frame => {
+  const names = [...new Set(held.value.flatMap((sample) => [...sample.models.keys()]))].sort();
+  return withGaps({ times: held.value.map((sample) => sample.at), lines: names.map((label) => ({ label, values: held.value.map(({ models }) => { const own = models.get(label); return own ? (own.vram_mb ?? own.rss_mb) / 1024 : null; }) })) });
+};
+
 export default function Performance() {
   const perCore = useSignal(false);
   useEffect(() => {
@@ -117,6 +125,11 @@ export default function Performance() {
   });
   useSignalEffect(() => {
     if (activityRevision.value) fetchRows();
+  });
+  useSignalEffect(() => {
+    if (!perf.value.sys.length) return;
+    const running = new Map([...modelMemory.peek()].filter(([id]) => localModels.peek().some((model) => model.id === id && model.state !== "stopped")));
+    held.value = [...held.peek(), { at: Date.now() / 1000, models: running }].slice(-720);
   });
   return (
     <>
@@ -164,6 +177,7 @@ function Body({ perCore, setPerCore }: { perCore: boolean; setPerCore: (on: bool
         <Chart title="Requests finished" unit="per second" digits={2} frame={charts.requests} {...common} />
         <Chart title="Tokens" unit="t/s" frame={charts.tokens} {...common} />
         <Chart title="Duration" unit="s" digits={2} frame={charts.durations} {...common} />
+        {held.value.some((sample) => sample.models.size > 0) && <Chart title="Memory of models" unit="GiB, VRAM where known, since this page was opened" frame={heldFrame()} {...common} />}
         <Chart title="In flight and queued" unit="requests, since this page was opened" digits={0} zero={4} frame={flightFrame.value} {...common} />
       </div>
     </>

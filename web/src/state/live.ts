@@ -81,6 +81,8 @@ function noteTransitions(before: Model[] | null, after: Model[]): void {
 
 export const logs: Record<"proxy" | "upstream", LogRing> = { proxy: new LogRing(), upstream: new LogRing() };
 export const logRevision = signal(0);
+/** Whether the stream was lost since each log was last joined: a new view of the page is no rule in it. */
+const logLost = { proxy: false, upstream: false };
 
 // --- reducers -------------------------------------------------------------------------------------
 
@@ -197,8 +199,10 @@ function takeLog(value: unknown, reset: boolean): void {
   const source = raw["source"];
   if (source !== "proxy" && source !== "upstream") return; // sources may be added
   if (typeof raw["data"] !== "string") throw new DecodeError("log data is no text");
-  if (reset) logs[source].join(raw["data"], "reconnected");
-  else logs[source].append(raw["data"]);
+  if (reset) {
+    logs[source].join(raw["data"], logLost[source] ? "reconnected" : "");
+    logLost[source] = false;
+  } else logs[source].append(raw["data"]);
   logRevision.value += 1;
 }
 
@@ -286,6 +290,7 @@ export function receive(message: FromHub): void {
       connectionSince.value = message.since;
       retryAt.value = message.retryAt;
       if (message.status === "connected" && before !== "connected") connections.value += 1;
+      if (message.status === "disconnected") logLost.proxy = logLost.upstream = true;
     });
     return;
   }

@@ -21,7 +21,9 @@ export interface Prefs {
   capabilityTags: boolean;
   unlisted: boolean;
   pinned: string[];
-  modelSort: "name" | "state" | "used";
+  modelSort: "name" | "state" | "used" | "most";
+  modelGroup: "none" | "group" | "capability";
+  foldedGroups: string[];
   activitySize: number;
   activityColumns: ColumnSet;
   modelColumns: ColumnSet;
@@ -42,9 +44,21 @@ export interface Prefs {
   chatTemperature: number;
   chatMaxTokens: number;
   chatExtra: string;
+  chatTopP: string;
+  chatTopK: string;
+  chatMinP: string;
+  chatSeed: string;
+  chatStop: string;
   imageModel: string;
   imageSize: string;
   imageMode: "openai" | "sdapi";
+  imageNegative: string;
+  imageSteps: number;
+  imageCfg: number;
+  imageSeed: number;
+  imageBatch: number;
+  imageSampler: string;
+  imageScheduler: string;
   speechModel: string;
   speechVoice: string;
   speechAutoplay: boolean;
@@ -53,6 +67,8 @@ export interface Prefs {
   embeddingsModel: string;
   loadPrompt: string;
   loadMaxTokens: number;
+  loadList: string[];
+  loadTimelineOpen: boolean;
   playgroundTab: string;
 }
 
@@ -73,6 +89,8 @@ export const DEFAULTS: Prefs = {
   unlisted: false,
   pinned: [],
   modelSort: "name",
+  modelGroup: "none",
+  foldedGroups: [],
   activitySize: 25,
   activityColumns: columns(["req_path", "resp_content_type", "drafted", "meta"]),
   modelColumns: columns(["req_path", "resp_content_type", "drafted", "meta", "model"]),
@@ -93,9 +111,21 @@ export const DEFAULTS: Prefs = {
   chatTemperature: 0.7,
   chatMaxTokens: 4096,
   chatExtra: "",
+  chatTopP: "",
+  chatTopK: "",
+  chatMinP: "",
+  chatSeed: "",
+  chatStop: "",
   imageModel: "",
   imageSize: "1024x1024",
   imageMode: "openai",
+  imageNegative: "",
+  imageSteps: 20,
+  imageCfg: 7,
+  imageSeed: -1,
+  imageBatch: 1,
+  imageSampler: "",
+  imageScheduler: "",
   speechModel: "",
   speechVoice: "coral",
   speechAutoplay: false,
@@ -104,6 +134,8 @@ export const DEFAULTS: Prefs = {
   embeddingsModel: "",
   loadPrompt: "Write a short story about a lighthouse.",
   loadMaxTokens: 256,
+  loadList: [],
+  loadTimelineOpen: true,
   playgroundTab: "chat",
 };
 
@@ -112,7 +144,8 @@ const CHOICES: Partial<Record<keyof Prefs, readonly unknown[]>> = {
   accent: ["blue", "teal", "violet", "amber", "rose"],
   density: ["comfortable", "compact"],
   numbers: ["locale", "plain"],
-  modelSort: ["name", "state", "used"],
+  modelSort: ["name", "state", "used", "most"],
+  modelGroup: ["none", "group", "capability"],
   activitySize: [10, 25, 50, 100, 250, 500],
   logView: ["panels", "proxy", "upstream"],
   perfRange: ["5m", "15m", "1h"],
@@ -211,6 +244,13 @@ export function imported(read: (key: string) => unknown): Record<string, unknown
     imageModel: read("playground-image-model"),
     imageSize: read("playground-image-size"),
     imageMode: read("playground-image-api-mode"),
+    imageNegative: read("playground-sdapi-negative-prompt"),
+    imageSteps: read("playground-sdapi-steps"),
+    imageCfg: read("playground-sdapi-cfg-scale"),
+    imageSeed: read("playground-sdapi-seed"),
+    imageBatch: read("playground-sdapi-batch-size"),
+    imageSampler: read("playground-sdapi-sampler"),
+    imageScheduler: read("playground-sdapi-scheduler"),
     speechModel: read("playground-speech-model"),
     speechVoice: read("playground-speech-voice"),
     speechAutoplay: read("playground-speech-autoplay"),
@@ -218,6 +258,8 @@ export function imported(read: (key: string) => unknown): Record<string, unknown
     rerankModel: read("playground-rerank-model"),
     loadPrompt: read("concurrency-prompt"),
     loadMaxTokens: read("concurrency-max-tokens"),
+    loadTimelineOpen: read("concurrency-timeline-collapsed") === true ? false : undefined,
+    filtersOpen: read("activity-filter-open"),
   };
 }
 

@@ -10,6 +10,7 @@ import { prefs, setPref } from "../state/prefs";
 import { idPath, request } from "../wire/api";
 import { count } from "../lib/format";
 import { saveText } from "../lib/save";
+import { Follower } from "./follow";
 import { Button, Check, Chip, ErrorNote, Menu, Segmented } from "./basics";
 import { dark } from "./shell";
 
@@ -66,7 +67,7 @@ export function LogPanel({ ring, title, revision, error, retry }: LogPanelProps)
   const written = useSignal("");
   const level = useSignal("");
   const paused = useSignal(-1);
-  const following = useRef(true);
+  const follower = useMemo(() => new Follower(), []);
   const top = useSignal(0);
   const height = useSignal(400);
   const fresh = useSignal(0);
@@ -94,8 +95,8 @@ export function LogPanel({ ring, title, revision, error, retry }: LogPanelProps)
     const dropped = ring.first - lastFirst.current;
     lastEnd.current = ring.end;
     lastFirst.current = ring.first;
-    if (following.current) {
-      element.scrollTop = element.scrollHeight;
+    if (follower.on) {
+      follower.toEnd(element);
       fresh.value = 0;
     } else {
       if (added > 0 && paused.peek() < 0) fresh.value += added;
@@ -107,19 +108,18 @@ export function LogPanel({ ring, title, revision, error, retry }: LogPanelProps)
     const element = scroller.current;
     if (!element) return; // the last scroll event may come after the panel has gone
     top.value = element.scrollTop;
-    following.current = element.scrollHeight - element.scrollTop - element.clientHeight <= 40;
-    if (following.current) fresh.value = 0;
+    follower.scrolled(element);
+    if (follower.on) fresh.value = 0;
   };
   const jump = () => {
-    following.current = true;
-    const element = scroller.current!;
-    element.scrollTop = element.scrollHeight;
+    follower.on = true;
+    follower.toEnd(scroller.current!);
     fresh.value = 0;
   };
   const find = (by: number) => {
     if (!filter.pattern || !lines.length) return;
     hit.value = (hit.value + by + lines.length) % lines.length;
-    following.current = false;
+    follower.on = false;
     scroller.current!.scrollTop = Math.max(0, hit.value * rowHeight - height.value / 2);
   };
   const onKeyDown = (event: KeyboardEvent) => {

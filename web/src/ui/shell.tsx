@@ -384,7 +384,7 @@ function useKeys(): void {
         else setPref("navOpen", !prefs.peek().navOpen);
         return;
       }
-      if (command || event.altKey || typing(event.target) || document.querySelector("dialog[open]") || !prefs.peek().keys) return;
+      if (command || event.altKey || typing(event.target) || palette.peek() || document.querySelector("dialog[open]") || !prefs.peek().keys) return;
       if (prefix && Date.now() - prefix < 1500) {
         prefix = 0;
         const target = [...PAGES, ...SECOND].find(([, , , letter]) => letter === key);

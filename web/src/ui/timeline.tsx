@@ -22,6 +22,7 @@ const back = signal(0);
 const fetchRows = throttled(() => {
   const end = Date.now() - back.peek();
   const query = new URLSearchParams({ limit: "500", start: new Date(end - RANGES[prefs.peek().timelineRange]).toISOString() });
+  if (back.peek() > 0) query.set("end", new Date(end).toISOString()); // newer ones must not use up the limit
   api.activity(query).then((page) => (rows.value = page.data), () => undefined);
 }, 2_000);
 

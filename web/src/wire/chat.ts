@@ -9,6 +9,8 @@ export interface Message {
   role: "user" | "assistant";
   text: string;
   images: string[];
+  /** Data URLs, WAV or MP3. */
+  sounds?: string[];
 }
 
 export interface ChatSettings {
@@ -24,28 +26,30 @@ export const PATHS: Record<Endpoint, string> = { completions: "/v1/chat/completi
 
 export function chatBody(model: string, messages: Message[], settings: ChatSettings): Record<string, unknown> {
   const { endpoint, system, temperature, maxTokens, extra } = settings;
-  const sent = messages.filter((message) => message.text || message.images.length);
+  const sent = messages.filter((message) => message.text || message.images.length || message.sounds?.length);
   let body: Record<string, unknown>;
   if (endpoint === "completions") {
     const list: unknown[] = system ? [{ role: "system", content: system }] : [];
-    for (const { role, text, images } of sent) {
-      const parts = [...(text ? [{ type: "text", text }] : []), ...images.map((address) => ({ type: "image_url", image_url: { url: address } }))];
-      list.push({ role, content: images.length ? parts : text });
+    for (const { role, text, images, sounds = [] } of sent) {
+      const parts = [...(text ? [{ type: "text", text }] : []), ...images.map((address) => ({ type: "image_url", image_url: { url: address } })), ...sounds.map(soundPart)];
+      list.push({ role, content: images.length + sounds.length ? parts : text });
     }
     body = { model, messages: list, stream: true, temperature };
     if (maxTokens > 0) body["max_tokens"] = maxTokens;
   } else if (endpoint === "messages") {
+    if (sent.some((message) => message.sounds?.length)) throw new Error("The messages API takes no sound: choose another endpoint in the settings of the chat.");
     const list = sent.map(({ role, text, images }) => {
       const pictures = role === "user" ? images.map(base64Source) : [];
       return { role, content: pictures.length ? [...pictures, ...(text ? [{ type: "text", text }] : [])] : text };
     });
     body = { model, messages: list, stream: true, max_tokens: maxTokens > 0 ? maxTokens : 4096, ...(system ? { system } : {}), temperature };
   } else {
-    const input = sent.map(({ role, text, images }) => ({
+    const input = sent.map(({ role, text, images, sounds = [] }) => ({
       role,
       content: [
         ...(text ? [{ type: role === "assistant" ? "output_text" : "input_text", text }] : []),
         ...(role === "user" ? images.map((address) => ({ type: "input_image", image_url: address })) : []),
+        ...(role === "user" ? sounds.map(soundPart) : []),
       ],
     }));
     body = { model, input, stream: true, ...(system ? { instructions: system } : {}), temperature };
@@ -58,6 +62,11 @@ function base64Source(address: string): unknown {
   const found = /^data:([^;,]+);base64,(.*)$/s.exec(address);
   if (!found) throw new Error("The messages API takes pictures only as data; this one is an address.");
   return { type: "image", source: { type: "base64", media_type: found[1], data: found[2] } };
+}
+
+function soundPart(address: string): unknown {
+  const found = /^data:([^;,]+)[^,]*;base64,(.*)$/s.exec(address);
+  return { type: "input_audio", input_audio: { data: found?.[2] ?? "", format: /mpeg|mp3/.test(found?.[1] ?? "") ? "mp3" : "wav" } };
 }
 
 export interface Moments {

@@ -1,5 +1,5 @@
 import { useSignal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { chatBody, PATHS, type Endpoint } from "../../wire/chat";
 import { pretty, conversationOf } from "../../lib/conversation";
 import { bytes, short } from "../../lib/format";
@@ -7,20 +7,23 @@ import { saveText } from "../../lib/save";
 import { handOver } from "../../state/handover";
 import { ask } from "../../state/notices";
 import { prefs, setPref } from "../../state/prefs";
-import { Button, CopyButton, Dialog, ErrorNote, Field, Menu, Select } from "../../ui/basics";
+import { Button, CommitInput, CopyButton, Dialog, ErrorNote, Field, Menu, Select } from "../../ui/basics";
+import { Follower } from "../../ui/follow";
 import { Markdown } from "../../ui/markdown";
-import { answer, busy, changed, compared, compareModel, conversation, discard, edit, failure, lastBody, names, open, regenerate, restore, say, settings, start, stop, takeOver, type Entry } from "./chatstate";
+import { answer, busy, changed, compared, compareModel, conversation, discard, edit, failure, lastBody, names, open, regenerate, rename, restore, say, settings, start, stop, takeOver, type Entry } from "./chatstate";
 import { NoModels, Picker, whyNot } from "./picker";
 
 const TYPES = ["image/jpeg", "image/png", "image/gif", "image/webp"];
+/** What servers decode; and the name a data URL of it gets. */
+const SOUNDS: Record<string, string> = { "audio/wav": "audio/wav", "audio/x-wav": "audio/wav", "audio/wave": "audio/wav", "audio/vnd.wave": "audio/wav", "audio/mpeg": "audio/mpeg", "audio/mp3": "audio/mpeg" };
 const LARGEST = 20 * 1024 * 1024;
 const MOST = 5;
 
-const draft = { text: "", images: [] as string[] };
+const draft = { text: "", images: [] as string[], sounds: [] as string[] };
 
 export function Chat() {
   const list = useRef<HTMLDivElement>(null);
-  const following = useRef(true);
+  const follower = useMemo(() => new Follower(), []);
   const { entries } = conversation.value;
   useEffect(() => {
     void restore().then(() => {
@@ -28,19 +31,15 @@ export function Chat() {
       if (!raw) return;
       handOver.value = null;
       if (typeof raw.model === "string") setPref("chatModel", raw.model);
-      takeOver(raw, conversationOf(raw)?.turns ?? []);
+      takeOver(conversationOf(raw)?.turns ?? []);
     });
   }, []);
   useEffect(() => {
-    if (following.current && list.current) list.current.scrollTop = list.current.scrollHeight;
+    if (follower.on && list.current) follower.toEnd(list.current);
   });
-  const onScroll = () => {
-    const element = list.current!;
-    following.current = element.scrollHeight - element.scrollTop - element.clientHeight <= 40;
-  };
   return (
     <div class="chat">
-      <div class="messages" ref={list} onScroll={onScroll} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
+      <div class="messages" ref={list} onScroll={(event) => follower.scrolled(event.currentTarget)} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
         <NoModels />
         {entries.length === 0 && !failure.value && <p class="empty">Say something to a model. It is loaded when it is not yet.</p>}
         {entries.map((entry, i) => <Turn key={entry.id} entry={entry} live={busy.value && i === entries.length - 1 && entry.role === "assistant"} previous={entries[i - 1]} />)}
@@ -48,7 +47,7 @@ export function Chat() {
         {busy.value && entries.at(-1)?.role === "user" && <p class="row muted"><span class="spinner" role="status" aria-label="Waiting for the model" />waiting for the model</p>}
         {failure.value && <ErrorNote text={failure.value} retry={() => void answer()} />}
       </div>
-      <Composer follow={() => (following.current = true)} />
+      <Composer follow={() => (follower.on = true)} />
     </div>
   );
 }
@@ -63,7 +62,7 @@ function Turn({ entry, live, previous, foreign = false }: { entry: Entry; live: 
       <header>
         <span>{mine ? "You" : "Model"}</span>
         <span class="push row">
-          {mine && !entry.images.length && !busy.value && <Button small kind="quiet" icon="edit" label="Edit and ask again" onClick={() => (editing.value = entry.text)} />}
+          {mine && !entry.images.length && !entry.sounds?.length && !busy.value && <Button small kind="quiet" icon="edit" label="Edit and ask again" onClick={() => (editing.value = entry.text)} />}
           {!mine && !live && !foreign && previous?.role === "user" && <Button small kind="quiet" icon="refresh" label="Answer again" disabled={busy.value} onClick={() => regenerate(entry.id)} />}
           {!mine && <Button small kind="quiet" pressed={raw.value} onClick={() => (raw.value = !raw.value)}>Raw</Button>}
           <CopyButton text={entry.text} />
@@ -84,6 +83,7 @@ function Turn({ entry, live, previous, foreign = false }: { entry: Entry; live: 
           }} />
       ) : mine || raw.value ? <div style={{ whiteSpace: "pre-wrap" }}>{entry.text}</div> : <Markdown text={entry.text} live={live} />}
       {entry.images.length > 0 && <div class="thumbs">{entry.images.map((address, i) => <button key={i} type="button" class="button quiet" aria-label={`Show image ${i + 1}`} onClick={() => (picture.value = address)}><img class="attached" src={address} alt={`Attached ${i + 1}`} /></button>)}</div>}
+      {entry.sounds?.map((address, i) => <audio key={i} controls src={address} aria-label={`Attached sound ${i + 1}`} />)}
       {entry.tools?.map((call, i) => <details key={i} open><summary>Tool call <code>{call.name}</code></summary><pre class="code" tabIndex={0}>{pretty(call.args)}</pre></details>)}
       {entry.interrupted && <p class="error-line">Interrupted: the answer ended without its end mark.</p>}
       {entry.stopped && <p class="muted small">Stopped</p>}
@@ -96,14 +96,16 @@ function Turn({ entry, live, previous, foreign = false }: { entry: Entry; live: 
 function Composer({ follow }: { follow: () => void }) {
   const text = useSignal(draft.text);
   const images = useSignal(draft.images);
+  const sounds = useSignal(draft.sounds);
   const problem = useSignal("");
   const dialog = useSignal<"" | "settings" | "large" | "request">("");
   const box = useRef<HTMLTextAreaElement>(null);
   const was = useRef(false);
   draft.text = text.value;
   draft.images = images.value;
+  draft.sounds = sounds.value;
   const model = prefs.value.chatModel;
-  const reason = whyNot(model) || (!text.value.trim() && !images.value.length ? "Write something first" : "");
+  const reason = whyNot(model) || (!text.value.trim() && !images.value.length && !sounds.value.length ? "Write something first" : "");
   useEffect(() => {
     if (was.current && !busy.value) box.current?.focus();
     was.current = busy.value;
@@ -112,11 +114,13 @@ function Composer({ follow }: { follow: () => void }) {
     if (busy.value || reason) return;
     const said = text.value;
     const pictures = images.value;
+    const heard = sounds.value;
     text.value = "";
     images.value = [];
+    sounds.value = [];
     problem.value = "";
     follow();
-    say(said, pictures);
+    say(said, pictures, heard);
   };
   const attach = async (files: Iterable<File>) => {
     problem.value = "";
@@ -125,15 +129,18 @@ function Composer({ follow }: { follow: () => void }) {
         text.value = `${text.value}${text.value ? "\n\n" : ""}${file.name}:\n\`\`\`\n${await file.text()}\n\`\`\``;
         continue;
       }
-      if (!TYPES.includes(file.type)) problem.value = `${file.name} was not attached: only JPEG, PNG, GIF and WebP pictures and text files can be.`;
+      const sound = SOUNDS[file.type];
+      if (!sound && !TYPES.includes(file.type)) problem.value = `${file.name} was not attached: only JPEG, PNG, GIF and WebP pictures, WAV and MP3 sounds and text files can be.`;
       else if (file.size > LARGEST) problem.value = `${file.name} was not attached: it has ${bytes(file.size)}, at most 20 MB are taken.`;
-      else if (images.value.length >= MOST) problem.value = `${file.name} was not attached: a message takes at most ${MOST} pictures.`;
+      else if (images.value.length + sounds.value.length >= MOST) problem.value = `${file.name} was not attached: a message takes at most ${MOST} pictures and sounds.`;
+      else if (sound) sounds.value = [...sounds.value, (await dataUrl(file)).replace(/^data:[^;,]*/, `data:${sound}`)];
       else images.value = [...images.value, await dataUrl(file)];
     }
   };
   return (
     <div class="composer" onDragOver={(event) => event.preventDefault()} onDrop={(event) => { event.preventDefault(); void attach(event.dataTransfer?.files ?? []); }}>
       {images.value.length > 0 && <div class="thumbs">{images.value.map((address, i) => <span key={i} class="row"><img src={address} alt={`To be sent, ${i + 1}`} /><Button small kind="quiet" icon="close" label={`Remove image ${i + 1}`} onClick={() => (images.value = images.value.filter((_, at) => at !== i))} /></span>)}</div>}
+      {sounds.value.map((address, i) => <span key={i} class="row"><audio controls src={address} aria-label={`Sound to be sent, ${i + 1}`} /><Button small kind="quiet" icon="close" label={`Remove sound ${i + 1}`} onClick={() => (sounds.value = sounds.value.filter((_, at) => at !== i))} /></span>)}
       {problem.value && <p class="error-line" role="alert">{problem.value}</p>}
       <textarea ref={box} aria-label="Message" placeholder="Message (Enter sends, Shift+Enter for a new line)" value={text.value} disabled={busy.value}
         onInput={(event) => (text.value = event.currentTarget.value)}
@@ -141,7 +148,7 @@ function Composer({ follow }: { follow: () => void }) {
         onKeyDown={(event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); } }} />
       <div class="row wrap">
         <Picker value={model} disabled={busy.value} onChange={(id) => setPref("chatModel", id)} />
-        <label class="button quiet icon-only" title="Attach pictures or text files">
+        <label class="button quiet icon-only" title="Attach pictures, sounds or text files">
           <svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d="M2 3h12v10H2ZM2.500 11.500l3.500-4 3 3 2-2 3 3M10.500 6h.01" /></svg>
           <span class="visually-hidden">Attach</span>
           <input type="file" multiple class="visually-hidden" onChange={(event) => { void attach([...(event.currentTarget.files ?? [])]); event.currentTarget.value = ""; }} />
@@ -175,6 +182,7 @@ function Conversations({ onLarge, onRequest }: { onLarge: () => void; onRequest:
   return (
     <Menu icon="menu" label="Conversations">
       <Select label="Conversation" value={name} options={[...new Set([name, ...names.value])].map((item) => [item, item] as const)} onChange={(item) => void open(item)} />
+      <Field label="Name"><CommitInput value={name} maxLength={64} onCommit={(next) => void rename(next.trim())} /></Field>
       <Button small kind="quiet" icon="plus" onClick={() => void start()}>New conversation</Button>
       <Button small kind="quiet" icon="download" onClick={() => saveText(`${name}.json`, JSON.stringify(conversation.value, null, 2), "application/json")}>Export</Button>
       <label class="button quiet small">Import<input type="file" accept="application/json" class="visually-hidden" onChange={(event) => importFile(event.currentTarget.files?.[0])} /></label>
@@ -203,7 +211,9 @@ function SettingsDialog({ onClose }: { onClose: () => void }) {
       <Field label="System prompt"><textarea rows={4} value={p.chatSystem} onInput={(event) => setPref("chatSystem", event.currentTarget.value)} /></Field>
       <Field label={`Temperature ${p.chatTemperature.toFixed(2)}`}><input type="range" min={0} max={2} step={0.05} value={p.chatTemperature} onInput={(event) => setPref("chatTemperature", Number(event.currentTarget.value))} /></Field>
       <Field label="Most tokens"><input type="number" min={0} value={p.chatMaxTokens} onChange={(event) => setPref("chatMaxTokens", Math.max(0, Math.floor(Number(event.currentTarget.value) || 0)))} /></Field>
-      <Field label="Extra parameters, JSON (top_p, top_k, min_p, seed, stop, …)" error={settings().problem || undefined}><textarea rows={3} class="mono" placeholder='{"top_p": 0.9, "seed": 1}' value={p.chatExtra} onInput={(event) => setPref("chatExtra", event.currentTarget.value)} /></Field>
+      <div class="filters">{([["chatTopP", "top_p", "0.95"], ["chatTopK", "top_k", "40"], ["chatMinP", "min_p", "0.05"], ["chatSeed", "seed", "1"]] as const).map(([key, label, example]) => <Field key={key} label={label}><input inputMode="decimal" placeholder={`server's own, e.g. ${example}`} value={p[key]} onInput={(event) => setPref(key, event.currentTarget.value)} /></Field>)}</div>
+      <Field label="Stop at, one text a line"><textarea rows={2} value={p.chatStop} onInput={(event) => setPref("chatStop", event.currentTarget.value)} /></Field>
+      <Field label="Extra parameters, JSON, merged last" error={settings().problem || undefined}><textarea rows={3} class="mono" placeholder='{"repeat_penalty": 1.1}' value={p.chatExtra} onInput={(event) => setPref("chatExtra", event.currentTarget.value)} /></Field>
     </Dialog>
   );
 }

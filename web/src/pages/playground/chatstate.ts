@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { chatBody, streamChat, type ChatSettings, type Message, type Moments } from "../../wire/chat";
 import { interrupted, type Reply, type ToolCall } from "../../wire/completion";
+import { conversationOf } from "../../lib/conversation";
 import { explained } from "../../state/actions";
 import { prefs } from "../../state/prefs";
 import { setBusy } from "../../state/playground";
@@ -58,6 +59,18 @@ async function openLast(): Promise<void> {
   const name = await load(CURRENT);
   names.value = (await keys()).filter((key) => key !== CURRENT).sort();
   if (typeof name === "string" && conversation.peek().entries.length === 0) await open(name);
+  else if (name === undefined) importOld();
+}
+
+/** The conversation that the reference program left in this browser, once. */
+function importOld(): void {
+  try {
+    const messages: unknown = JSON.parse(globalThis.localStorage?.getItem("playground-messages") ?? "[]");
+    const turns = conversationOf({ messages })?.turns ?? [];
+    if (turns.length) takeOver(turns);
+  } catch {
+    // nothing that can be read: nothing to take over
+  }
 }
 
 export async function open(name: string): Promise<void> {
@@ -86,13 +99,39 @@ export async function discard(): Promise<void> {
   else await start("Conversation 1");
 }
 
+/** Another name for this conversation; what had the name before keeps it. */
+export async function rename(name: string): Promise<void> {
+  const before = conversation.peek();
+  if (!name || name === before.name || names.peek().includes(name)) return;
+  conversation.value = { ...before, name };
+  await keep();
+  await remove(before.name);
+  names.value = names.peek().filter((item) => item !== before.name);
+}
+
+/** What is set of the sampler; empty fields are left to the server. */
+export function sampler(): { value: Record<string, unknown>; problem: string } {
+  const p = prefs.peek();
+  const value: Record<string, unknown> = {};
+  for (const [key, written] of [["top_p", p.chatTopP], ["top_k", p.chatTopK], ["min_p", p.chatMinP], ["seed", p.chatSeed]] as const) {
+    if (!written.trim()) continue;
+    const number = Number(written);
+    if (!Number.isFinite(number)) return { value, problem: `${key} is not a number: correct it in the settings of the chat.` };
+    value[key] = number;
+  }
+  const stops = p.chatStop.split("\n").filter(Boolean);
+  if (stops.length) value[p.chatEndpoint === "messages" ? "stop_sequences" : "stop"] = stops;
+  return { value, problem: "" };
+}
+
 export function settings(): { value: ChatSettings; problem: string } {
   const p = prefs.peek();
-  let extra: Record<string, unknown> = {};
-  let problem = "";
+  const { value: chosen, problem: wrong } = sampler();
+  let extra: Record<string, unknown> = chosen;
+  let problem = wrong;
   if (p.chatExtra.trim()) {
     try {
-      extra = JSON.parse(p.chatExtra) as Record<string, unknown>;
+      extra = { ...chosen, ...(JSON.parse(p.chatExtra) as Record<string, unknown>) };
     } catch {
       problem = "The extra parameters are not valid JSON: correct them in the settings.";
     }
@@ -100,8 +139,8 @@ export function settings(): { value: ChatSettings; problem: string } {
   return { value: { endpoint: p.chatEndpoint, system: p.chatSystem, temperature: p.chatTemperature, maxTokens: p.chatMaxTokens, extra }, problem };
 }
 
-export function say(text: string, images: string[]): void {
-  changed([...conversation.peek().entries, { id: nextId++, role: "user", text, images }]);
+export function say(text: string, images: string[], sounds: string[]): void {
+  changed([...conversation.peek().entries, { id: nextId++, role: "user", text, images, ...(sounds.length ? { sounds } : {}) }]);
   void answer();
 }
 
@@ -216,8 +255,7 @@ function statsOf(reply: Reply, moments: Moments): string {
 }
 
 /** A captured request becomes the conversation that asked it. */
-export function takeOver(raw: unknown, turns: { role: string; parts: { kind: string; text: string }[] }[]): void {
-  void raw;
+export function takeOver(turns: { role: string; parts: { kind: string; text: string }[] }[]): void {
   const entries: Entry[] = turns
     .filter((turn) => turn.role === "user" || turn.role === "assistant")
     .map((turn) => ({ id: nextId++, role: turn.role as "user", text: turn.parts.filter((part) => part.kind === "text").map((part) => part.text).join("\n"), images: turn.parts.filter((part) => part.kind === "image" && part.text.startsWith("data:")).map((part) => part.text) }));

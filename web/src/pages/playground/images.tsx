@@ -20,21 +20,24 @@ interface Lora {
 
 const job = new Job("images");
 const prompt = signal("");
-const negative = signal("");
-const steps = signal(20);
-const cfg = signal(7);
-const seed = signal(-1);
-const batch = signal(1);
-const sampler = signal("");
-const scheduler = signal("");
 const loras = signal<Lora[]>([]);
 const chosen = signal<Lora[]>([]);
+interface Made {
+  address: string;
+  prompt: string;
+  model: string;
+  at: Date;
+}
+/** Pictures that are kept for as long as the page is open. */
+const KEPT = 24;
 const pictures = signal<string[]>([]);
+const history = signal<Made[]>([]);
 const source = signal<File | null>(null);
 
 export function sdapiBody(model: string, size: string): Record<string, unknown> {
   const [width, height] = size.split("x").map(Number);
-  const body: Record<string, unknown> = { model, prompt: prompt.value, negative_prompt: negative.value, width, height, steps: steps.value, cfg_scale: cfg.value, seed: seed.value, batch_size: batch.value, sampler_name: sampler.value, scheduler: scheduler.value, lora: chosen.value.map(({ path, multiplier }) => ({ path, multiplier })) };
+  const p = prefs.peek();
+  const body: Record<string, unknown> = { model, prompt: prompt.value, negative_prompt: p.imageNegative, width, height, steps: p.imageSteps, cfg_scale: p.imageCfg, seed: p.imageSeed, batch_size: p.imageBatch, sampler_name: p.imageSampler, scheduler: p.imageScheduler, lora: chosen.value.map(({ path, multiplier }) => ({ path, multiplier })) };
   for (const [key, value] of Object.entries(body)) if (value === "" || (Array.isArray(value) && !value.length)) delete body[key];
   return body;
 }
@@ -54,6 +57,8 @@ async function generate(stop: AbortSignal): Promise<void> {
     pictures.value = openAi(await (await request("/v1/images/edits", { method: "POST", body: form, signal: stop })).json());
   } else pictures.value = openAi(await (await postJson("/v1/images/generations", { model, prompt: prompt.peek(), n: 1, size }, stop)).json());
   if (!pictures.value.length) throw new Error("The answer holds no picture.");
+  const made = pictures.value.map((address): Made => ({ address, prompt: prompt.peek(), model, at: new Date() }));
+  history.value = [...made, ...history.peek()].slice(0, KEPT);
 }
 
 function openAi(value: unknown): string[] {
@@ -82,7 +87,7 @@ export function Images() {
   const reason = whyNot(p.imageModel) || (prompt.value.trim() ? "" : "Describe the picture first");
   const busy = job.busy.value;
   const go = () => void job.run(generate);
-  const number = (label: string, value: { value: number }, min: number, max: number, step = 1) => <Field label={label}><input type="number" min={min} max={max} step={step} value={value.value} disabled={busy} onChange={(event) => (value.value = Math.min(max, Math.max(min, Number(event.currentTarget.value))))} /></Field>;
+  const number = (label: string, key: "imageSteps" | "imageCfg" | "imageSeed" | "imageBatch", min: number, max: number, step = 1) => <Field label={label}><input type="number" min={min} max={max} step={step} value={p[key]} disabled={busy} onChange={(event) => setPref(key, Math.min(max, Math.max(min, Number(event.currentTarget.value))))} /></Field>;
   return (
     <div class="split">
       <Card title="Images">
@@ -96,10 +101,10 @@ export function Images() {
           {p.imageMode === "sdapi" && (
             <details><summary>Parameters</summary>
               <div class="stack">
-                <Field label="Negative prompt"><textarea rows={2} value={negative.value} onInput={(event) => (negative.value = event.currentTarget.value)} /></Field>
-                <div class="filters">{number("Steps", steps, 1, 150)}{number("CFG", cfg, 1, 30, 0.5)}{number("Seed", seed, -1, 2 ** 31)}{number("Batch", batch, 1, 8)}</div>
-                <Field label="Sampler"><Select value={sampler.value} options={SAMPLERS.map((name) => [name, name || "default"] as const)} onChange={(value) => (sampler.value = value)} /></Field>
-                <Field label="Scheduler"><Select value={scheduler.value} options={SCHEDULERS.map((name) => [name, name || "auto"] as const)} onChange={(value) => (scheduler.value = value)} /></Field>
+                <Field label="Negative prompt"><textarea rows={2} value={p.imageNegative} onInput={(event) => setPref("imageNegative", event.currentTarget.value)} /></Field>
+                <div class="filters">{number("Steps", "imageSteps", 1, 150)}{number("CFG", "imageCfg", 1, 30, 0.5)}{number("Seed", "imageSeed", -1, 2 ** 31)}{number("Batch", "imageBatch", 1, 8)}</div>
+                <Field label="Sampler"><Select value={p.imageSampler} options={SAMPLERS.map((name) => [name, name || "default"] as const)} onChange={(value) => setPref("imageSampler", value)} /></Field>
+                <Field label="Scheduler"><Select value={p.imageScheduler} options={SCHEDULERS.map((name) => [name, name || "auto"] as const)} onChange={(value) => setPref("imageScheduler", value)} /></Field>
                 <div class="row"><Button small icon="refresh" onClick={() => void findLoras(loraProblem)}>Find LoRAs</Button><span class="muted small">{loraProblem.value}</span></div>
                 {loras.value.map((lora) => {
                   const on = chosen.value.find((item) => item.path === lora.path);
@@ -119,7 +124,13 @@ export function Images() {
       <Card title="Result">
         <div class="body">
           {pictures.value.length === 0 ? <Empty>{busy ? "Working…" : "Pictures appear here"}</Empty> : (
-            <div class="images">{pictures.value.map((address, i) => <figure key={i} class="tight"><button type="button" class="button quiet" aria-label={`Show picture ${i + 1} in full`} onClick={() => (full.value = address)}><img src={address} alt={`Generated ${i + 1}`} /></button><Button small icon="download" onClick={() => download(address, i)}>Download</Button></figure>)}</div>
+            <div class={pictures.value.length === 1 ? "images one" : "images"}>{pictures.value.map((address, i) => <figure key={i} class="tight"><button type="button" class="button quiet" aria-label={`Show picture ${i + 1} in full`} onClick={() => (full.value = address)}><img src={address} alt={`Generated ${i + 1}`} /></button><Button small icon="download" onClick={() => download(address, i)}>Download</Button></figure>)}</div>
+          )}
+          {history.value.length > 0 && (
+            <div class="tight" role="group" aria-label="Made before">
+              <div class="row"><h3>Made before</h3><span class="muted small">while this page is open</span><span class="push" /><Button small kind="quiet" icon="trash" onClick={() => (history.value = [])}>Forget</Button></div>
+              <div class="thumbs">{history.value.map((made, i) => <button key={i} type="button" class="button quiet" title={`${made.prompt}\n${made.model}, ${made.at.toLocaleTimeString()}`} aria-label={`Show again: ${made.prompt.slice(0, 80)}`} onClick={() => { pictures.value = [made.address]; prompt.value ||= made.prompt; }}><img src={made.address} alt="" /></button>)}</div>
+            </div>
           )}
         </div>
       </Card>

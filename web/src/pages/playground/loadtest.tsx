@@ -1,13 +1,14 @@
 // Many requests, a few at a time: a browser has six connections, and the rest of the page needs some.
 import { signal, useSignal } from "@preact/signals";
+import { useRef } from "preact/hooks";
 import { streamChat, type Moments } from "../../wire/chat";
 import type { Reply } from "../../wire/completion";
 import { explained } from "../../state/actions";
 import { setBusy } from "../../state/playground";
 import { prefs, setPref } from "../../state/prefs";
-import { short } from "../../lib/format";
+import { plural, short } from "../../lib/format";
 import { saveText } from "../../lib/save";
-import { Button, Card, Chip, Empty, Field } from "../../ui/basics";
+import { Button, Card, Empty, Field } from "../../ui/basics";
 import { NoModels, Picker, whyNot } from "./picker";
 
 export interface Run {
@@ -24,7 +25,8 @@ export interface Run {
 }
 
 const CEILING = 4;
-const list = signal<string[]>([]);
+/** Requests of one test. */
+const MOST = 200;
 const runs = signal<Run[]>([]);
 const running = signal(false);
 const started = signal(0);
@@ -65,7 +67,7 @@ async function one(run: Run, stop: AbortSignal): Promise<void> {
 
 async function go(): Promise<void> {
   const began = performance.now();
-  runs.value = list.peek().map((model, id) => ({ id, model, state: "queued", began, moments: null, chars: 0, loaded: null, tokens: 0, rate: 0, error: "" }));
+  runs.value = prefs.peek().loadList.map((model, id) => ({ id, model, state: "queued", began, moments: null, chars: 0, loaded: null, tokens: 0, rate: 0, error: "" }));
   started.value = began;
   running.value = true;
   setBusy("load", true);
@@ -105,7 +107,9 @@ export function LoadTest() {
   const times = useSignal(1);
   const busy = running.value;
   const p = prefs.value;
-  const add = () => (list.value = [...list.value, ...Array.from({ length: times.value }, () => choice.value)]);
+  const list = p.loadList;
+  const put = (next: string[]) => setPref("loadList", next.slice(0, MOST));
+  const add = () => put([...list, ...Array.from({ length: times.value }, () => choice.value)]);
   return (
     <div class="split">
       <Card title="Load test">
@@ -113,7 +117,7 @@ export function LoadTest() {
           <NoModels />
           <Picker value={choice.value} disabled={busy} onChange={(id) => (choice.value = id)} />
           <div class="row"><Field label="Times"><input type="number" min={1} max={100} value={times.value} onChange={(event) => (times.value = Math.min(100, Math.max(1, Number(event.currentTarget.value) || 1)))} /></Field><Button icon="plus" disabled={busy || whyNot(choice.value) !== ""} reason={whyNot(choice.value) || undefined} onClick={add}>Add</Button></div>
-          {list.value.length > 0 && <ul class="row wrap" aria-label="Requests to send">{list.value.map((model, i) => <li key={i}><Chip>{model} <button type="button" class="button quiet small" disabled={busy} aria-label={`Remove request ${i + 1}`} onClick={() => (list.value = list.value.filter((_, at) => at !== i))}>×</button></Chip></li>)}</ul>}
+          {list.length > 0 && <Order list={list} busy={busy} put={put} />}
           <Field label="Prompt"><textarea rows={3} value={p.loadPrompt} disabled={busy} onInput={(event) => setPref("loadPrompt", event.currentTarget.value)} /></Field>
           <div class="filters">
             <Field label="Most tokens"><input type="number" min={1} value={p.loadMaxTokens} disabled={busy} onChange={(event) => setPref("loadMaxTokens", Math.max(1, Number(event.currentTarget.value) || 256))} /></Field>
@@ -121,8 +125,8 @@ export function LoadTest() {
           </div>
           <p class="caption muted">At most {ceiling()} at once: a browser has six connections to a server over HTTP/1.1, and this page needs some.</p>
           <div class="row">
-            {busy ? <Button icon="stop" onClick={() => stopper?.abort()}>Stop</Button> : <Button kind="primary" icon="play" disabled={list.value.length === 0} reason={list.value.length ? undefined : "Add requests first"} onClick={() => void go()}>Go</Button>}
-            <Button disabled={busy} onClick={() => { runs.value = []; list.value = []; }}>Clear</Button>
+            {busy ? <Button icon="stop" onClick={() => stopper?.abort()}>Stop</Button> : <Button kind="primary" icon="play" disabled={list.length === 0} reason={list.length ? undefined : "Add requests first"} onClick={() => void go()}>Go</Button>}
+            <Button disabled={busy} onClick={() => { runs.value = []; put([]); }}>Clear</Button>
             <Button icon="download" disabled={busy || runs.value.length === 0} onClick={() => saveText("load-test.csv", asCsv(), "text/csv")}>CSV</Button>
           </div>
         </div>
@@ -132,6 +136,42 @@ export function LoadTest() {
   );
 }
 
+/** The requests in the order they are sent: dragged with the mouse, moved with Alt and arrows. */
+function Order({ list, busy, put }: { list: string[]; busy: boolean; put: (next: string[]) => void }) {
+  const dragged = useRef(-1);
+  const move = (from: number, to: number) => {
+    if (busy || from < 0 || from === to || to < 0 || to >= list.length) return;
+    const next = [...list];
+    next.splice(to, 0, ...next.splice(from, 1));
+    put(next);
+    requestAnimationFrame(() => document.getElementById(`request-${to}`)?.focus());
+  };
+  const onKeyDown = (event: KeyboardEvent, i: number) => {
+    const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+    if (!by || !event.altKey) return;
+    event.preventDefault();
+    move(i, i + by);
+  };
+  return (
+    <div class="tight">
+      <p class="caption muted">{plural(list.length, "request")} in this order; drag, or Alt + arrows on a name</p>
+      <ul class="order" aria-label="Requests to send">
+        {list.map((model, i) => (
+          <li key={i} class="chip" draggable={!busy} onDragStart={() => (dragged.current = i)} onDragOver={(event) => event.preventDefault()} onDrop={(event) => { event.preventDefault(); move(dragged.current, i); }}>
+            <button type="button" id={`request-${i}`} class="plain" disabled={busy} title="Drag, or Alt and arrows" onKeyDown={(event) => onKeyDown(event, i)}><span class="muted num">{i + 1}</span> {model}</button>
+            <button type="button" class="plain" disabled={busy} aria-label={`Remove request ${i + 1}`} title="Remove" onClick={() => put(list.filter((_, at) => at !== i))}>×</button>
+          </li>
+        ))}
+      </ul>
+    </div>
+  );
+}
+
+const TICKS = [100, 200, 500, 1_000, 2_000, 5_000, 10_000, 15_000, 30_000];
+
+/** Distance of the marks on an axis of so many ms: at most eight of them, unless it is very long. */
+export const tickOf = (length: number): number => TICKS.find((step) => length / step <= 8) ?? 30_000;
+
 const STATES = { queued: "queued in browser", running: "running", done: "done", failed: "failed", stopped: "stopped" } as const;
 
 function Results() {
@@ -139,14 +179,16 @@ function Results() {
   const firsts = all.map(firstToken).filter((value): value is number => value !== null);
   const totals = all.map(total).filter((value): value is number => value !== null);
   const end = Math.max(now.value, ...all.map((run) => run.moments?.ended ?? 0), started.value + 1000);
+  const tick = tickOf(end - started.value);
   const place = (at: number) => `${(100 * (at - started.value)) / (end - started.value)}%`;
   const bar = (kind: string, from: number, to: number) => (to > from ? <i class={kind} style={{ left: place(from), width: `${(100 * (to - from)) / (end - started.value)}%` }} title={`${kind} ${short(to - from, 2)}`} /> : null);
   const stat = (values: number[], share: number) => { const value = percentile(values, share); return value === null ? "–" : short(value, 2); };
   return (
     <div class="body stack">
       <dl class="mini"><div><dt>First token p50 / p95</dt><dd>{stat(firsts, 0.5)} / {stat(firsts, 0.95)}</dd></div><div><dt>Total p50 / p95</dt><dd>{stat(totals, 0.5)} / {stat(totals, 0.95)}</dd></div><div><dt>Done</dt><dd>{all.filter((run) => run.state === "done").length} of {all.length}</dd></div></dl>
-      <details open><summary>Timeline</summary>
+      <details open={prefs.value.loadTimelineOpen} onToggle={(event) => { if (event.currentTarget.open !== prefs.peek().loadTimelineOpen) setPref("loadTimelineOpen", event.currentTarget.open); }}><summary>Timeline</summary>
         <div class="gantt">
+          <div class="lane axis" aria-hidden="true"><span /><div class="track">{Array.from({ length: Math.min(40, Math.floor((end - started.value) / tick)) + 1 }, (_, i) => <span key={i} style={{ left: place(started.value + i * tick) }}>{tick < 1000 ? `${(i * tick / 1000).toFixed(1)}` : (i * tick) / 1000} s</span>)}</div></div>
           {all.map((run) => {
             const m = run.moments;
             const until = m?.ended ?? now.value;
