@@ -421,6 +421,27 @@ def test_a_problem_in_a_matrix_is_reported_alone(tmp_path: Path) -> None:
         assert said(problems_of(document, tmp_path)) == [(code, f"matrix.{part}")]
 
 
+def test_where_two_ways_exclude_each_other_both_are_checked(tmp_path: Path) -> None:
+    bad_groups = {"g": {"members": ["ghost"]}}
+    bad_matrix = {"sets": {"s": "ghost"}}
+    new = {"use": "other", "settings": {"groups": bad_groups, "matrix": bad_matrix}}
+    document = {
+        "models": {"a": {"cmd": "s ${PORT}"}},
+        "groups": bad_groups,
+        "matrix": bad_matrix,
+        "routing": {"router": new},
+    }
+    assert said(problems_of(document, tmp_path)) == [
+        ("E-GROUP-MEMBER", "groups.g.members[0]"),
+        ("E-GROUP-MEMBER", "routing.router.settings.groups.g.members[0]"),
+        ("E-GROUPS-MATRIX", "matrix"),
+        ("E-MX-IDENT", "matrix.sets.s"),
+        ("E-MX-IDENT", "routing.router.settings.matrix.sets.s"),
+        ("E-ROUTE-MIX", "matrix"),
+        ("E-ROUTE-UNKNOWN", "routing.router.use"),
+    ]
+
+
 def test_key_paths_of_this_file_are_read_as_they_are_written() -> None:
     path: KeyPath = ("models", "a", "aliases", 2)
     assert steps(key_path(path)) == path
