@@ -51,7 +51,12 @@ def problems_of(faults: Faults, root: Node | None, text: str, file: str) -> list
     for name, (code, reason) in faults.items():
         path, place = uses.get(name, ((), Place(file, None)))
         problems.append(
-            Problem(code, reason, path, Place(file, _line(text, name, place.line) or place.line))
+            Problem(
+                code,
+                reason,
+                _as_written(path),
+                Place(file, _line(text, name, place.line) or place.line),
+            )
         )
     return problems
 
@@ -116,6 +121,13 @@ def _marked(name: str) -> str:
     return f"{MARK}{name}{MARK}"
 
 
+def _as_written(path: KeyPath) -> KeyPath:
+    """`path` with references where keys hold marks."""
+    return tuple(
+        _MARKED.sub(r"${env.\1}", step) if isinstance(step, str) else step for step in path
+    )
+
+
 def _line(text: str, name: str, first: int | None) -> int | None:
     """The line of the first reference to `name` that does not stand before the line `first`."""
     start = 0
@@ -175,6 +187,6 @@ class _Second:
                 value = self._environ[name]
                 values[name] = _escaped(value) if escape else value
             else:
-                self._findings.errors.append(Problem(*fault, path, place))
+                self._findings.errors.append(Problem(*fault, _as_written(path), place))
                 values[name] = _marked(name)
         return _replace(text, values)

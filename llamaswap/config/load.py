@@ -199,7 +199,7 @@ def _preload(written: RootSection, names: Names, findings: Findings) -> tuple[st
         model = names.local(name) if name else None
         if model is not None:
             models.append(model)
-        elif name:
+        elif name and names.aliases_known:
             path = ("hooks", "on_startup", "preload", index)
             findings.warn("W-PRELOAD", path, f"there is no local model '{name}' to preload")
     return tuple(models)

@@ -42,6 +42,8 @@ class _Router:
 def resolve_routing(written: RootSection, names: Names, findings: Findings) -> Routing:
     """The canonical form, whichever way it was written."""
     router = _router(written, findings)
+    if _contested(written, findings):
+        _check_others(written, router, names, findings)
     scheduler = _scheduler(written, findings)
     fifo = _fifo(written.routing.scheduler.settings.fifo, names, findings)
     batch = _batch(written.routing.scheduler.settings.batch, names, findings)
@@ -62,23 +64,42 @@ def may_run_together(routing: Routing, models: set[str]) -> bool:
     return any(not group.swap and models <= set(group.members) for group in routing.groups.values())
 
 
-def _router(written: RootSection, findings: Findings) -> _Router:
+def _contested(written: RootSection, findings: Findings) -> bool:
+    """Whether it is written in more than one way, which is an error."""
     new = written.routing.router
     legacy = written.matrix is not None or bool(written.groups)
-    if legacy and (new.use or new.settings.matrix is not None or new.settings.groups):
+    mixed = legacy and (new.use or new.settings.matrix is not None or new.settings.groups)
+    if mixed:
         old = "matrix" if written.matrix is not None else "groups"
         text = f"'{old}' at the top level and 'routing.router' exclude each other; move it there"
         findings.error("E-ROUTE-MIX", (old,), text)
-    if written.matrix is not None:
-        if written.groups:
-            text = "'groups' and 'matrix' exclude each other; keep one of them"
-            findings.error("E-GROUPS-MATRIX", ("matrix",), text)
-        return _Router(None, written.matrix, ("matrix",))
-    if written.groups:
-        return _Router(written.groups, None, ("groups",))
+    both = written.matrix is not None and bool(written.groups)
+    if both:
+        text = "'groups' and 'matrix' exclude each other; keep one of them"
+        findings.error("E-GROUPS-MATRIX", ("matrix",), text)
+    return bool(mixed) or both
+
+
+def _check_others(written: RootSection, router: _Router, names: Names, findings: Findings) -> None:
+    """Check what `router` leaves aside: nobody knows which of the ways will stay."""
+    settings = written.routing.router.settings
+    for path, groups in ((("groups",), written.groups), ((*_NEW, "groups"), settings.groups)):
+        if path != router.path:
+            _groups(groups, path, names, findings)
+    path = (*_NEW, "matrix")
+    if settings.matrix is not None and path != router.path:
+        _matrix(settings.matrix, path, names, findings)
+
+
+def _router(written: RootSection, findings: Findings) -> _Router:
+    new = written.routing.router
     if new.use not in ("", *ROUTERS):
         text = f"'{new.use}' is no router; use {' or '.join(ROUTERS)}"
         findings.error("E-ROUTE-UNKNOWN", ("routing", "router", "use"), text)
+    if written.matrix is not None:
+        return _Router(None, written.matrix, ("matrix",))
+    if written.groups:
+        return _Router(written.groups, None, ("groups",))
     if new.use != "matrix":
         return _Router(new.settings.groups, None, (*_NEW, "groups"))
     if new.settings.matrix is None and not findings.incomplete:

@@ -71,6 +71,9 @@ class Batch(Bookkeeping):
     """Models whose lines moved since places were told."""
     _publish_at: float = math.inf
     _waits: dict[str, float] = field(factory=dict)
+    """Seconds the last in each line was expected to wait when somebody looked."""
+    _all_served: float = 0.0
+    """Seconds until all of them were expected to be served."""
     _waits_at: float = -math.inf
 
     def next_wakeup(self) -> float:
@@ -224,7 +227,7 @@ class Batch(Bookkeeping):
         if overdue:
             self._close_gates(overdue)
         self._debt_paid = False
-        for model in list(self._lines):
+        for model in [model for model in self._lines if model in self._visits]:  # the ready ones
             self._serve(model)
         if self._debt_paid and overdue:
             return True  # its gate may close now
@@ -460,13 +463,23 @@ class Batch(Bookkeeping):
         self._publish_at = math.inf
 
     def _expected_wait(self, model: str) -> float:
-        """Seconds the last in line is expected to wait; a fresh look twice a second."""
-        if self._now - self._waits_at >= PUBLISH_EVERY or model not in self._waits:
-            self._waits = self._estimate()
-            self._waits_at = self._now
-        return self._waits.get(model, 0.0)
+        """Seconds the last in line is expected to wait; a fresh look twice a second.
 
-    def _estimate(self) -> dict[str, float]:
+        A line that began since then is counted as the last to be served.
+        """
+        if self._now - self._waits_at >= PUBLISH_EVERY:
+            self._estimate()
+            self._waits_at = self._now
+        wait = self._waits.get(model)
+        if wait is None:
+            if self._is_up(model):
+                wait = self._backlog(model, self._lines[model])
+            else:
+                wait = self._all_served + self._swap_time(model, self._evictions_for(model))
+            self._waits[model] = wait
+        return wait
+
+    def _estimate(self) -> None:
         """As if lines were served one after the other, best first, each to its end."""
         wanted = [model for model in self._lines if not self._is_up(model)]
         wanted.sort(key=self._rank)
@@ -487,7 +500,7 @@ class Batch(Bookkeeping):
             clock += self._swap_time(model, self._evictions_for(model))
             waits[model] = clock
             clock += self._backlog(model, self._lines[model])
-        return waits
+        self._waits, self._all_served = waits, clock
 
     def _backlog(self, model: str, line: Line) -> float:
         return len(line) * self.costs.service(model) / max(self._window(model), 1)

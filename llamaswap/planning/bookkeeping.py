@@ -403,11 +403,19 @@ class Bookkeeping(ABC):
         )
 
     def _swap_time(self, model: str, evict: Iterable[str]) -> float:
-        """Seconds until `model` is up once `evict` may go; a ready one needs no load."""
-        stops = max((self.costs.unload(victim) for victim in evict), default=0.0)
-        if self._states.get(model) is ProcessState.READY:
-            return stops
-        return stops + self.costs.load(model)
+        """Seconds until `model` is up once `evict` may go."""
+        return self._stop_time(evict) + self._load_time(model)
+
+    def _stop_time(self, evict: Iterable[str]) -> float:
+        """Seconds until all of `evict` are gone; they stop side by side."""
+        stops = 0.0
+        for victim in evict:  # called for everybody who waits: no generator
+            stops = max(stops, self.costs.unload(victim))
+        return stops
+
+    def _load_time(self, model: str) -> float:
+        """Seconds until `model` is up; a ready one needs no load."""
+        return 0.0 if self._states.get(model) is ProcessState.READY else self.costs.load(model)
 
     def _job_time_left(self, job: Job) -> float:
         expected = self.costs.swap(job.evict, job.target)

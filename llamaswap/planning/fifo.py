@@ -122,7 +122,7 @@ class Fifo(Bookkeeping):
         while place and self._queue[place - 1].priority < request.priority:
             place -= 1
         self._queue.insert(place, request)
-        self._publish()
+        self._publish(place)
 
     def _decide(self) -> None:
         """Place everything that can be placed now, in order; the rest keeps its order."""
@@ -160,16 +160,17 @@ class Fifo(Bookkeeping):
         oldest = min(self._queue, key=lambda request: (request.arrived, request.order))
         return oldest if self._now - oldest.arrived >= self.max_wait else None
 
-    def _publish(self) -> None:
-        """Tell those whose place changed."""
+    def _publish(self, first: int = 0) -> None:
+        """Tell those whose place changed. Nobody's did before index `first`, without a guard."""
         if not self._queue:
             return
         guard = self._guard()
         order = self._queue
         if guard is not None:
             order = [guard, *(request for request in order if request is not guard)]
+            first = 0
         waits: dict[str, float] | None = None
-        for place, request in enumerate(order, 1):
+        for place, request in enumerate(order[first:], first + 1):
             if request.position != place:
                 if waits is None:
                     waits = self._waits(order)
@@ -184,13 +185,15 @@ class Fifo(Bookkeeping):
             default=0.0,
         )
         waits: dict[str, float] = {}
-        for request in order:
-            model = request.model
-            if model not in waits:
-                if waits:
-                    clock += self.costs.service(model)
-                clock += self._swap_time(model, self._evictions_for(model))
-                waits[model] = clock
+        stops: dict[tuple[str, ...], float] = {}  # most have the same to go for them
+        for model in dict.fromkeys([request.model for request in order]):
+            if waits:
+                clock += self.costs.service(model)
+            evict = self._evictions_for(model)
+            if evict not in stops:
+                stops[evict] = self._stop_time(evict)
+            clock += stops[evict] + self._load_time(model)
+            waits[model] = clock
         return waits
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shlex
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,25 +16,36 @@ import trio
 FAKE = Path(__file__).with_name("fake_upstream.py")
 
 
-def free_port() -> int:
-    """A port nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+LOWEST, HIGHEST = 10_000, 32_700
+"""Below the ports that outgoing connections are given, so that none of those is in the way."""
+ROW = 21
+"""A port that shows that a row is taken, and twenty to use."""
+_claims: deque[socket.socket] = deque(maxlen=100)
 
 
-def free_ports(count: int = 10) -> int:
-    """The first of `count` ports in a row that nobody uses now.
+def free_ports() -> int:
+    """The first of twenty ports in a row that nobody uses now.
 
-    Below the range that outgoing connections take theirs from, so none of those is in the way.
-    Tests that run side by side have each their own part of it.
+    The row stays ours, whatever other tests run on this machine, until a hundred more were asked
+    for: a model's port is free before it starts and between two of its lives.
     """
-    share = 11_000 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    lowest = 20_000 + share * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
     while True:
-        first = random.randrange(lowest, lowest + share - count)
-        if all(_is_free(port) for port in range(first, first + count)):
-            return first
+        guard = LOWEST + random.randrange((HIGHEST - LOWEST) // ROW) * ROW
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", guard))
+        except OSError:
+            claim.close()
+            continue
+        if all(_is_free(port) for port in range(guard + 1, guard + ROW)):
+            _claims.append(claim)
+            return guard + 1
+        claim.close()
+
+
+def free_port() -> int:
+    """A port nobody listens on, now and for a while."""
+    return free_ports()
 
 
 def _is_free(port: int) -> bool:

@@ -23,7 +23,8 @@ import pytest
 import trio
 from attrs import define, field
 
-from tests.integration.http_cases.stage import Server, free_ports, running, settled
+from tests.integration.http_cases.stage import Server, running, settled
+from tests.integration.processes import free_ports
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ SERVER = Path(__file__).parent / "http_cases" / "model_server.py"
 def server(tmp_path: Path) -> Iterator[Server]:
     command = shlex.join([sys.executable, "-I", "-S", str(SERVER)])
     text = f"""
-startPort: {free_ports(10)}
+startPort: {free_ports()}
 captureBuffer: 0 # what is kept on purpose would only hide what is lost
 metricsMaxInMemory: 100
 models:
@@ -165,13 +166,14 @@ def test_nothing_stays_of_clients_that_left(server: Server) -> None:
     trio.run(crowd.run, COUNT // 3)  # warm: allocators, caches, rows of activity
     memory, descriptors = at_rest()
     trio.run(crowd.run, COUNT - COUNT // 3)
-    memory_now, descriptors_now = at_rest()
+    memory_now, _ = at_rest()
     logger.info("%s: %.1f MB more", crowd, (memory_now - memory) / 1e6)
     assert crowd.broken == []
     assert crowd.left > COUNT * 0.8
     assert crowd.answered > 0
-    # what a model holds of pipes may differ by which one is loaded; none is lost per request
-    assert descriptors_now <= descriptors + 8
+    # what a model holds of pipes may differ by which one is loaded; none is lost per request.
+    # The last clients' sockets may be noticed a moment later than their requests.
+    settled(lambda: program.num_fds() <= descriptors + 8)
     assert memory_now <= memory + 8_000_000
     assert "defect" not in server.log.read_text("utf-8", "replace")
     settled(lambda: server.chat('{"model":"one"}').status == 200)

@@ -17,8 +17,7 @@ import psutil
 import pytest
 import trio
 
-from tests.integration.http_cases.stage import free_ports
-from tests.integration.processes import settled
+from tests.integration.processes import free_ports, settled
 from tests.integration.program import Program, started, write
 from tests.integration.tiny_gguf import write_tiny_gguf
 
@@ -39,7 +38,7 @@ def config(models: dict[str, Path]) -> str:
         return shlex.join([sys.executable, str(SERVER), str(models[name]), "${PORT}", *more])
 
     return f"""
-startPort: {free_ports(5)}
+startPort: {free_ports()}
 logToStdout: both
 models:
   one:

@@ -345,6 +345,52 @@ def test_a_file_that_cannot_be_read_does_not_hide_what_is_wrong_in_the_others(
     ]
 
 
+VARIABLES = """\
+apiKeys: [${env.GONE_A}]
+macros:
+  "${env.GONE_B}": x
+  root: "${env.GONE_C}/m"
+models:
+  "${env.GONE_D}":
+    cmd: |
+      srv --port ${PORT}
+      --key ${env.GONE_E}
+    ttl: ${env.GONE_F}
+  b: {cmd: "s ${PORT} ${root} ${known_to_b}", aliases: ["${env.GONE_G}"], ttl: soon}
+groups: {g: {members: [b, known_to_g]}}
+startPort: ${env.NESTED}
+"""
+
+
+def test_variables_that_are_not_set_are_named_where_they_stand_and_with_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "variables.yaml"
+    path.write_text(VARIABLES)
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(path, None, environ={"NESTED": "${env.GONE_H}"})
+    shown = [(p.line, p.text.split()[3], key_path(p.path)) for p in caught.value.problems]
+    assert shown == [
+        (1, "GONE_A", "apiKeys[0]"),
+        (3, "GONE_B", 'macros."${env.GONE_B}"'),
+        (4, "GONE_C", "macros.root"),
+        (6, "GONE_D", 'models."${env.GONE_D}"'),
+        (9, "GONE_E", 'models."${env.GONE_D}".cmd'),
+        (10, "GONE_F", 'models."${env.GONE_D}".ttl'),
+        (11, "GONE_G", "models.b.aliases[0]"),
+        (11, "a", "models.b.ttl"),  # this must be a whole number
+        (13, "GONE_H", "startPort"),
+    ]
+
+
+def test_what_marks_such_variables_means_nothing_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "icons.yaml"
+    path.write_text("models: {\ue000a\ue000: {cmd: 's ${PORT} \ue000', name: \ue000x\ue000}}\n")
+    [model] = load_config(path, None, environ={}).config.models.values()
+    assert (model.id, model.name) == ("\ue000a\ue000", "\ue000x\ue000")
+    assert model.cmd.endswith(" \ue000")
+
+
 def test_a_matrix_that_may_go_on_in_a_file_that_cannot_be_read_is_not_judged_for_it(
     tmp_path: Path,
 ) -> None:
@@ -373,6 +419,27 @@ def test_a_problem_in_a_matrix_is_reported_alone(tmp_path: Path) -> None:
     for part, code in (("vars", "E-TYPE"), ("sets", "E-MX-SETS"), ("evict_costs", "E-TYPE")):
         document = {"models": models, "matrix": {**sound, part: ["v"]}}
         assert said(problems_of(document, tmp_path)) == [(code, f"matrix.{part}")]
+
+
+def test_where_two_ways_exclude_each_other_both_are_checked(tmp_path: Path) -> None:
+    bad_groups = {"g": {"members": ["ghost"]}}
+    bad_matrix = {"sets": {"s": "ghost"}}
+    new = {"use": "other", "settings": {"groups": bad_groups, "matrix": bad_matrix}}
+    document = {
+        "models": {"a": {"cmd": "s ${PORT}"}},
+        "groups": bad_groups,
+        "matrix": bad_matrix,
+        "routing": {"router": new},
+    }
+    assert said(problems_of(document, tmp_path)) == [
+        ("E-GROUP-MEMBER", "groups.g.members[0]"),
+        ("E-GROUP-MEMBER", "routing.router.settings.groups.g.members[0]"),
+        ("E-GROUPS-MATRIX", "matrix"),
+        ("E-MX-IDENT", "matrix.sets.s"),
+        ("E-MX-IDENT", "routing.router.settings.matrix.sets.s"),
+        ("E-ROUTE-MIX", "matrix"),
+        ("E-ROUTE-UNKNOWN", "routing.router.use"),
+    ]
 
 
 def test_key_paths_of_this_file_are_read_as_they_are_written() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.http_cases.stage import Server, free_ports, running
+from tests.integration.http_cases.stage import Server, running
+from tests.integration.processes import free_ports
 
 HERE = Path(__file__).parent
 KEY = "sesame"
@@ -19,7 +20,7 @@ def config() -> str:
     scripted = shlex.join([sys.executable, "-I", "-S", str(HERE / "sdk_server.py")])
     sockets = shlex.join([sys.executable, str(HERE / "websocket_server.py")])
     return f"""
-startPort: {free_ports(10)}
+startPort: {free_ports()}
 apiKeys: [{KEY}]
 models:
   gpt:

@@ -6,7 +6,6 @@ One program serves all cases of one configuration; a case says what it needs to 
 from __future__ import annotations
 
 import json
-import random
 import shlex
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from typing import Any
 import httptools
 from attrs import define, field
 
-from tests.integration.processes import free_port
+from tests.integration.processes import free_port, free_ports
 from tests.integration.program import URL, command
 
 HERE = Path(__file__).parent
@@ -201,15 +200,7 @@ def configuration(peer_port: int, more: str = "") -> str:
     text = text.replace("PEER", f"127.0.0.1:{peer_port}", text.count("PEER"))
     text = text.replace("DEAD", f"127.0.0.1:{free_port()}")
     text = text.replace(": U --", f": {MODEL_SERVER} --").replace('"U --', f'"{MODEL_SERVER} --')
-    return f"startPort: {free_ports(20)}\n{text}{more}"
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on, below the system's own range."""
-    while True:
-        first = random.randrange(10_000, 32_000 - count)
-        if not any(_accepts(port) for port in range(first, first + count)):
-            return first
+    return f"startPort: {free_ports()}\n{text}{more}"
 
 
 @contextmanager

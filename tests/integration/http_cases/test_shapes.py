@@ -20,7 +20,8 @@ import openai
 import pytest
 from websockets.sync.client import connect
 
-from tests.integration.http_cases.stage import Reply, Server, free_ports, running
+from tests.integration.http_cases.stage import Reply, Server, running
+from tests.integration.processes import free_ports
 
 SHAPED = shlex.join([sys.executable, "-I", "-S", str(Path(__file__).with_name("shaped_server.py"))])
 PNG = base64.b64decode(
@@ -31,7 +32,7 @@ PNG = base64.b64decode(
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     text = f"""
-startPort: {free_ports(10)}
+startPort: {free_ports()}
 healthCheckTimeout: 15
 models:
   comfyui_auto: {{cmd: "{SHAPED} --port ${{PORT}} --kind comfyui"}}
