@@ -27,6 +27,7 @@ from llamaswap.config.problems import (
     KeyPath,
     Place,
     Problem,
+    gathered,
     key_path,
 )
 from llamaswap.config.reader import keys_of, read
@@ -82,7 +83,7 @@ def load_config(
     findings.raise_errors()
     return Loaded(
         config=resolved,
-        warnings=tuple(findings.warnings),
+        warnings=gathered(findings.warnings),
         written=written,
         sources=tuple(source.name for source in found),
         says_nothing=not root.entries,

@@ -6,10 +6,10 @@ Source: config part 8.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from llamaswap.errors import LlamaswapError
 
@@ -27,6 +27,8 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place(None, None)
+NAMED = 5
+"""Further places of a mistake that are named; of more it is said how many."""
 
 
 @frozen
@@ -84,6 +86,26 @@ def key_path(path: KeyPath) -> str:
         else:
             text += ("." if text else "") + (step if _BARE_KEY.fullmatch(step) else f'"{step}"')
     return text
+
+
+def gathered(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """`problems` with what is one mistake to its writer as one: a shared snippet has many places.
+
+    The others are named in the text, so that nothing is lost where a line holds several mistakes.
+    """
+    alike: dict[object, list[Problem]] = {}
+    for problem in problems:
+        shared = problem.line is not None and problem.path
+        key = (problem.code, problem.text, problem.place, problem.path[-1]) if shared else object()
+        alike.setdefault(key, []).append(problem)
+    return tuple(first if not rest else _also(first, rest) for first, *rest in alike.values())
+
+
+def _also(first: Problem, rest: list[Problem]) -> Problem:
+    paths = [key_path(problem.path) for problem in rest[:NAMED]]
+    if more := len(rest) - len(paths):
+        paths.append(f"{more} more")
+    return evolve(first, text=f"{first.text} (the same: {', '.join(paths)})")
 
 
 @define
@@ -157,7 +179,7 @@ class Findings:
             ConfigInvalid: with all errors so far.
         """
         if self.errors:
-            raise ConfigInvalid(tuple(self.errors), tuple(self.warnings))
+            raise ConfigInvalid(gathered(self.errors), gathered(self.warnings))
 
     def _as_written(self, path: KeyPath) -> KeyPath:
         """`path` with the index that an item has in the file."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shlex
 import socket
@@ -20,7 +21,9 @@ LOWEST, HIGHEST = 10_000, 32_700
 """Below the ports that outgoing connections are given, so that none of those is in the way."""
 ROW = 21
 """A port that shows that a row is taken, and twenty to use."""
-_claims: deque[socket.socket] = deque(maxlen=100)
+CLAIMED_ROWS = 100
+_claims: deque[int] = deque()
+"""Descriptors of sockets bound to such ports, the oldest first."""
 
 
 def free_ports() -> int:
@@ -31,16 +34,17 @@ def free_ports() -> int:
     """
     while True:
         guard = LOWEST + random.randrange((HIGHEST - LOWEST) // ROW) * ROW
-        claim = socket.socket()
-        try:
-            claim.bind(("127.0.0.1", guard))
-        except OSError:
-            claim.close()
-            continue
-        if all(_is_free(port) for port in range(guard + 1, guard + ROW)):
-            _claims.append(claim)
-            return guard + 1
-        claim.close()
+        with socket.socket() as claim:
+            try:
+                claim.bind(("127.0.0.1", guard))
+            except OSError:
+                continue
+            if not all(_is_free(port) for port in range(guard + 1, guard + ROW)):
+                continue
+            _claims.append(claim.detach())
+        if len(_claims) > CLAIMED_ROWS:
+            os.close(_claims.popleft())
+        return guard + 1
 
 
 def free_port() -> int:

@@ -113,8 +113,12 @@ def test_what_cannot_listen_starts_no_model(tmp_path: Path) -> None:
             ["c.yaml", "zzz", "groups.g"],
         ),
         ("store: {path: /nonexistent/d/s.db}", ["c.yaml:1", "store.path", "/nonexistent/d"]),
+        (
+            "models: {m: {cdm: x, ttl: soon}}\nglobalTTL: -1\n",
+            ["it has no cmd", "models.m.ttl", "c.yaml:2", "warning: ", "did you mean 'cmd'?"],
+        ),
     ],
-    ids=["broken YAML", "contradiction", "unknown member", "unwritable store"],
+    ids=["broken YAML", "contradiction", "unknown member", "unwritable store", "several"],
 )
 def test_a_configuration_that_cannot_be_used_exits_1_and_says_why(
     text: str, words: list[str], tmp_path: Path

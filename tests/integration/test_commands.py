@@ -220,13 +220,14 @@ async def test_check_reports_all_problems_and_a_missing_instance(
 ) -> None:
     path = write(
         tmp_path / "c.yaml",
-        TWO_MISTAKES,
+        TWO_MISTAKES + "globalTLL: 3\n",
     )
     url = f"http://127.0.0.1:{free_port()}"
     assert await call("check", "-config", path, "-url", url) == 1
     shown = capsys.readouterr().out
     assert "models.a.ttl" in shown
     assert "models.b.ttl" in shown
+    assert "did you mean 'globalTTL'?" in shown
     assert "Is llamaswap running there?" in shown
 
 

@@ -424,7 +424,8 @@ def test_a_problem_in_a_matrix_is_reported_alone(tmp_path: Path) -> None:
 def test_where_two_ways_exclude_each_other_both_are_checked(tmp_path: Path) -> None:
     bad_groups = {"g": {"members": ["ghost"]}}
     bad_matrix = {"sets": {"s": "ghost"}}
-    new = {"use": "other", "settings": {"groups": bad_groups, "matrix": bad_matrix}}
+    settings_of = {"groups": bad_groups, "matrix": bad_matrix}
+    new = {"use": "other", "settings": copy.deepcopy(settings_of)}  # no shared snippets
     document = {
         "models": {"a": {"cmd": "s ${PORT}"}},
         "groups": bad_groups,
@@ -440,6 +441,25 @@ def test_where_two_ways_exclude_each_other_both_are_checked(tmp_path: Path) -> N
         ("E-ROUTE-MIX", "matrix"),
         ("E-ROUTE-UNKNOWN", "routing.router.use"),
     ]
+
+
+def test_a_mistake_in_a_shared_snippet_is_told_once_with_its_places(tmp_path: Path) -> None:
+    path = tmp_path / "shared.yaml"
+    path.write_text(
+        "models:\n  m0: &m\n    cmd: s ${PORT}\n    ttl: soon\n    tll: 3\n"
+        + "".join(f"  m{number}: *m\n" for number in range(1, 9))
+        + "  n: {<<: *m, ttl: soon}\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load_config(path, None, environ={})
+    wrong = 'this must be a whole number, not the text "soon"'
+    first = "the same: models.m1.ttl, models.m2.ttl, models.m3.ttl, models.m4.ttl, models.m5.ttl"
+    assert [(p.line, p.text) for p in caught.value.problems] == [
+        (4, f"{wrong} ({first}, 3 more)"),
+        (14, wrong),
+    ]
+    [warning] = caught.value.warnings
+    assert str(warning).startswith(f"{path}:5: models.m0.tll: unknown key; did you mean 'ttl'? (")
 
 
 def test_key_paths_of_this_file_are_read_as_they_are_written() -> None:
