@@ -174,26 +174,28 @@ function Group({ name, models: members, peers = false }: { name: string; models:
 }
 
 /** Rows that are added in one frame: many at once would hold up what is being typed. */
-const AT_ONCE = 50;
+const AT_ONCE = 25;
 
-/** As many rows as there may be in this frame; the next frame brings more. */
-function useGradually(wanted: number): number {
-  const shown = useRef(0);
+/** The rows that are there already and so many new ones; the next frame brings more. */
+function useGradually(wanted: Model[]): Model[] {
+  const there = useRef<ReadonlySet<string>>(new Set());
   const frame = useSignal(0);
   void frame.value;
-  shown.current = Math.min(wanted, shown.current + AT_ONCE);
-  const behind = shown.current < wanted;
+  let room = AT_ONCE;
+  const rows = wanted.filter((model) => there.current.has(model.id) || room-- > 0);
+  there.current = new Set(rows.map((model) => model.id));
+  const behind = rows.length < wanted.length;
   useEffect(() => {
     if (!behind) return;
     const next = requestAnimationFrame(() => (frame.value += 1));
     return () => cancelAnimationFrame(next);
   });
-  return shown.current;
+  return rows;
 }
 
 function ModelTable({ models: all, peers = false }: { models: Model[]; peers?: boolean }) {
   const { pinned, capabilityTags } = prefs.value;
-  const rows = all.slice(0, useGradually(all.length));
+  const rows = useGradually(all);
   return (
     <table class="table models cards">
       <thead><tr><th>Model</th><th>State</th>{!peers && <><th>TTL</th><th>Memory</th></>}<th class="num">Context</th>{!peers && <><th>Last used</th><th>Actions</th></>}</tr></thead>
