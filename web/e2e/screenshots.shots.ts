@@ -44,7 +44,10 @@ test.runIf(forReadme)("pictures of the README", async () => {
     await pause(2_000);
   };
   await open("");
-  await page.screenshot({ path: join(README, "overview.png"), fullPage: true });
+  await page.setViewportSize({ width: 1280, height: 1240 });
+  await pause(500);
+  await page.screenshot({ path: join(README, "overview.png") });
+  await page.setViewportSize({ width: 1280, height: 800 });
   await open("timeline");
   await page.locator(".mark").last().hover();
   await pause(300);

@@ -94,23 +94,33 @@ const logLost = { proxy: false, upstream: false };
 // --- reducers -------------------------------------------------------------------------------------
 
 const PERF_SPAN = 3_600_000;
-let rawModels = new Map<string, { text: string; model: Model }>();
+type Raw = Record<string, unknown>;
+let rawModels = new Map<string, { raw: Raw; model: Model }>();
+
+function same(a: Raw, b: Raw): boolean {
+  const keys = Object.keys(a);
+  if (keys.length !== Object.keys(b).length) return false;
+  return keys.every((key) => a[key] === b[key] || (typeof a[key] === "object" && JSON.stringify(a[key]) === JSON.stringify(b[key])));
+}
 
 function takeModels(value: unknown): void {
-  const next = new Map<string, { text: string; model: Model }>();
-  const taken: Model[] = [];
+  const next = new Map<string, { raw: Raw; model: Model }>();
+  let inPlace = true;
   for (const item of list(value, "modelStatus")) {
-    const text = JSON.stringify(item);
-    const id = String((item as { id?: unknown }).id);
+    const raw = bag(item, "model");
+    const id = String(raw["id"]);
     const old = rawModels.get(id);
     // the same object for what did not change, so that its row is not drawn again
-    const model = old?.text === text ? old.model : decodeModel(item);
-    next.set(id, { text, model });
-    taken.push(model);
+    const model = old && same(old.raw, raw) ? old.model : decodeModel(raw);
+    if (old?.model.name !== model.name) inPlace = false;
+    next.set(id, { raw, model });
   }
+  inPlace &&= next.size === rawModels.size;
   rawModels = next;
-  taken.sort(byName);
-  noteTransitions(models.value, taken);
+  const before = models.value;
+  // sorting as people do takes longer than all the rest: only where a name is new
+  const taken = inPlace && before ? before.map((model) => next.get(model.id)!.model) : [...next.values()].map(({ model }) => model).sort(byName);
+  noteTransitions(before, taken);
   models.value = taken;
   modelsRevision.value += 1;
 }
