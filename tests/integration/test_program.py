@@ -147,7 +147,8 @@ async def test_a_stop_signal_ends_it_in_order(tmp_path: Path, sig: signal.Signal
 
 async def test_a_shutdown_that_takes_too_long_says_what_it_cuts(tmp_path: Path) -> None:
     """The program's clock runs 20 times as fast."""
-    path = write(tmp_path / "c.yaml", one_model("--work", "60"))
+    text = one_model("--work", "60") + "healthCheckTimeout: 3600\n"
+    path = write(tmp_path / "c.yaml", text)
     async with started("-config", path, program=hasty(20)) as program:
         async with trio.open_nursery() as nursery:
 
