@@ -12,6 +12,9 @@ say = @printf '\033[1m== %s\033[0m\n' "$(1)"
 NODE = $(shell node -e 'const [a, b] = process.versions.node.split(".").map(Number); if (a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19)) console.log("yes")' 2>/dev/null)
 UI := llamaswap/_web/manifest.json
 UI_SOURCES := $(shell find web/src web/public web/build web/index.html web/vite.config.ts web/package-lock.json -type f 2>/dev/null)
+IN_BROWSER = $(and $(NODE),$(CHROMIUM))
+# A script of the web UI that is asked for by name: without a browser that is an error
+in-browser = @$(if $(IN_BROWSER),printf '\033[1m== %s\033[0m\n' "$(2)" && cd web && npm run --silent $(1),echo "make $@ needs Node 20.19 or newer and Chromium (Debian: apt install chromium)."; exit 1)
 CHROMIUM = $(or $(LLAMASWAP_CHROMIUM),$(firstword $(wildcard /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome)))
 
 help:
@@ -58,7 +61,7 @@ else
 endif
 
 ui-browser: $(VENV)/dev.ready $(if $(NODE),$(UI))
-ifneq ($(and $(NODE),$(CHROMIUM)),)
+ifneq ($(IN_BROWSER),)
 	$(call say,the web UI in a browser)
 	@cd web && npm run --silent browser
 else
@@ -66,13 +69,11 @@ else
 	@echo "LEFT OUT: the browser checks of the web UI. They need Node 20.19 or newer and Chromium (Debian: apt install chromium)."
 endif
 
-screenshots: $(VENV)/dev.ready $(UI)
-	$(call say,writing web/screenshots)
-	@cd web && npm run --silent screenshots
+screenshots: $(VENV)/dev.ready $(if $(NODE),$(UI))
+	$(call in-browser,screenshots,writing web/screenshots)
 
-ui-measure: $(VENV)/dev.ready $(UI)
-	$(call say,measuring the web UI; this takes some minutes)
-	@cd web && npm run --silent measure
+ui-measure: $(VENV)/dev.ready $(if $(NODE),$(UI))
+	$(call in-browser,measure,measuring the web UI; this takes some minutes)
 
 format: $(VENV)/dev.ready
 	$(call say,format)

@@ -29,12 +29,36 @@ def run(*words: str | Path, env: dict[str, str] | None = None) -> str:
     return done.stdout
 
 
+HAS_UI = (ROOT / "llamaswap/_web/manifest.json").exists() or shutil.which("npm") is not None
+"""Whether packages made here hold the web UI: it is built, or can be."""
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the wheel and the sdist; the wheel is made from the sdist."""
     folder = tmp_path_factory.mktemp("dist")
-    run(UV, "build", "--quiet", "--out-dir", folder, ROOT)
+    env: dict[str, str] = {} if HAS_UI else {"LLAMASWAP_NO_UI": "1"}
+    run(UV, "build", "--quiet", "--out-dir", folder, ROOT, env=env)
     return folder
+
+
+def test_without_npm_a_package_is_not_made_silently_without_its_page(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns("_web", ".*", "node_modules", "tests", "__pycache__")
+    shutil.copytree(ROOT, tree, ignore=ignored)
+    tools = tmp_path / "tools"  # a search path with neither Node nor npm
+    tools.mkdir()
+    build: list[str | Path] = [UV, "build", "--wheel", "--python", sys.executable, tree]
+    bare = {**os.environ, "PATH": str(tools)}
+    refused = subprocess.run(build, capture_output=True, text=True, env=bare, timeout=170)
+    assert refused.returncode != 0
+    said = " ".join(refused.stderr.split())
+    assert "the web UI is not built and npm is not installed: install Node" in said
+    assert "LLAMASWAP_NO_UI=1" in said
+    run(*build, env={"PATH": str(tools), "LLAMASWAP_NO_UI": "1"})
+    [made] = (tree / "dist").glob("*.whl")
+    with zipfile.ZipFile(made) as archive:
+        assert not any("_web" in name for name in archive.namelist())
 
 
 @pytest.fixture(scope="module")
@@ -114,8 +138,8 @@ async def test_the_demo_serves_and_shows_its_page_from_there(
                 )
                 assert answer.json()["usage"]["completion_tokens"] == 3
                 page = await http.get("/ui/")
-                assert page.status_code == 200
-                assert "<html" in page.text
+                assert page.status_code == (200 if HAS_UI else 503)
+                assert ("<html" if HAS_UI else "UI not built") in page.text
     finally:
         with trio.CancelScope(shield=True):
             process.terminate()

@@ -10,7 +10,7 @@ let config: string;
 
 beforeAll(async () => {
   const cmd = `${python} ${fakeUpstream} --port \${PORT}`;
-  config = configFile(`models:\n  quick: {cmd: '${cmd}'}\n  slow: {cmd: '${cmd} --ready-after 60'}\n  broken: {cmd: '${python} -c "print(42, flush=True); raise SystemExit(1)"', proxy: 'http://127.0.0.1:1'}\ngroups: {all: {swap: false, exclusive: false, members: [quick, slow, broken]}}\n`);
+  config = await configFile(`models:\n  quick: {cmd: '${cmd}'}\n  slow: {cmd: '${cmd} --ready-after 60'}\n  broken: {cmd: '${python} -c "print(42, flush=True); raise SystemExit(1)"', proxy: 'http://127.0.0.1:1'}\ngroups: {all: {swap: false, exclusive: false, members: [quick, slow, broken]}}\n`);
   own = await startProgram(["-config", config, "-watch-config"]);
 });
 afterAll(() => own.stop());

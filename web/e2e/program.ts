@@ -1,6 +1,7 @@
 // The real program as a child, as a user runs it.
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -37,10 +38,41 @@ export async function startProgram(flags: string[] = [], listen = "127.0.0.1:0",
   }
 }
 
-export function configFile(text: string): string {
+const [LOWEST, HIGHEST] = [10_000, 32_700];
+/** A port that shows that a row is taken, and twenty to use: as the Python tests do it, so that both may run at once. */
+const ROW = 21;
+
+/** The first of twenty ports that nobody else uses, for as long as this process lives. */
+async function freePorts(): Promise<number> {
+  for (;;) {
+    const guard = LOWEST + Math.floor((Math.random() * (HIGHEST - LOWEST)) / ROW) * ROW;
+    const claim = await claimed(guard);
+    if (!claim) continue;
+    const others = await Promise.all(Array.from({ length: ROW - 1 }, (_, i) => claimed(guard + 1 + i)));
+    for (const other of others) other?.close();
+    if (others.every(Boolean)) return guard + 1;
+    claim.close();
+  }
+}
+
+const claimed = (port: number): Promise<Server | null> =>
+  new Promise((resolve) => {
+    const server = createServer().unref();
+    server.once("error", () => resolve(null));
+    server.listen(port, "127.0.0.1", () => resolve(server));
+  });
+
+/** Write a configuration whose models get ports of their own. */
+export async function configFile(text: string): Promise<string> {
   const path = join(mkdtempSync(join(tmpdir(), "llamaswap-ui-")), "config.yaml");
-  writeFileSync(path, text);
+  writeFileSync(path, `startPort: ${await freePorts()}\n${text}`);
   return path;
+}
+
+/** The program with its demo models. */
+export async function startDemo(): Promise<Program> {
+  const text = execFileSync(python, ["-c", "import sys; from llamaswap.demo.config import demo_config_text as text; print(text(sys.executable))"], { cwd: root, encoding: "utf8" });
+  return startProgram(["-config", await configFile(text)]);
 }
 
 export const fakeUpstream = join(root, "tests/integration/fake_upstream.py");

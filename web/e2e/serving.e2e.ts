@@ -10,7 +10,7 @@ let own: Program;
 
 beforeAll(async () => {
   const cmd = `${python} ${fakeUpstream} --port \${PORT}`;
-  own = await startProgram(["-config", configFile(`models:\n  qwen2.5-7b: {cmd: '${cmd}'}\n  org/name.v1: {cmd: '${cmd}'}\n  org/model x: {cmd: '${cmd}'}\n`)]);
+  own = await startProgram(["-config", await configFile(`models:\n  qwen2.5-7b: {cmd: '${cmd}'}\n  org/name.v1: {cmd: '${cmd}'}\n  org/model x: {cmd: '${cmd}'}\n`)]);
 });
 afterAll(() => own.stop());
 

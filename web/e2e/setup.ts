@@ -3,7 +3,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import type { TestProject } from "vitest/node";
 import { chromium } from "./chromium";
-import { startProgram } from "./program";
+import { startDemo } from "./program";
 
 declare module "vitest" {
   export interface ProvidedContext {
@@ -14,7 +14,7 @@ declare module "vitest" {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   if (!existsSync(join(import.meta.dirname, "../../llamaswap/_web/manifest.json"))) throw new Error("The UI is not built: run `npm run build` first.");
   if (!chromium()) throw new Error("No Chromium: install it (Debian: apt install chromium) or set LLAMASWAP_CHROMIUM to its path.");
-  const program = await startProgram();
+  const program = await startDemo();
   project.provide("demo", program.url);
   return program.stop;
 }

@@ -93,7 +93,7 @@ describe("residency timeline", () => {
   let own: Program;
   beforeAll(async () => {
     const cmd = `${python} ${fakeUpstream} --port \${PORT} --ready-after 0.5`;
-    own = await startProgram(["-config", configFile(`models:\n  first: {cmd: '${cmd}'}\n  second: {cmd: '${cmd}'}\n`)]);
+    own = await startProgram(["-config", await configFile(`models:\n  first: {cmd: '${cmd}'}\n  second: {cmd: '${cmd}'}\n`)]);
   });
   afterAll(() => own.stop());
 

@@ -87,7 +87,8 @@ export function netFrame(samples: SysStat[], most = 4): Frame {
       }
     }
   });
-  const top = [...totals].sort((a, b) => b[1] - a[1]).slice(0, most).map(([name]) => name);
+  const busiest = [...totals].sort((a, b) => b[1] - a[1]).slice(0, most);
+  const top = busiest.filter(([, total], i) => i === 0 || total > 0).map(([name]) => name); // silent ones only take up room
   const lines = top.flatMap((name) => ["in", "out"].map((way) => ({ label: `${name} ${way}`, values: rates.get(`${name} ${way}`) ?? [] })));
   return withGaps({ times, lines });
 }

@@ -3,7 +3,7 @@ import { computed, signal, useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, root } from "../wire/api";
 import type { Activity, Model } from "../wire/types";
-import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, addPerf, takeMemory, want } from "../state/live";
+import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, queuedOf, addPerf, takeMemory, want } from "../state/live";
 import { load, messageOf } from "../state/actions";
 import { href, modelHref } from "../state/router";
 import { bytes, gib, relative, seconds, span, speed } from "../lib/format";
@@ -103,7 +103,7 @@ function ModelCard({ model }: { model: Model }) {
       <div class="row"><a class="strong cut" href={modelHref(model.id)} title={model.id}>{modelName(model)}</a><span class="push" /><ServerLink model={model} /></div>
       <div class="row wrap"><ModelState model={model} /><Age model={model} /></div>
       <dl class="mini">
-        <div><dt>Requests</dt><dd>{busy}{model.queued ? ` · ${model.queued} queued` : ""}</dd></div>
+        <div><dt>Requests</dt><dd>{busy}{queuedOf(model) ? ` · ${queuedOf(model)} queued` : ""}</dd></div>
         <div><dt>Unloads</dt><dd><Ttl model={model} /></dd></div>
         <div><dt>Last speed</dt><dd>{last ? speed(last.tokens.tokens_per_second) : "–"}</dd></div>
         {memory && <div><dt>Memory</dt><dd>{memory}</dd></div>}

@@ -177,7 +177,7 @@ function Body({ perCore, setPerCore }: { perCore: boolean; setPerCore: (on: bool
         <Chart title="Requests finished" unit="per second" digits={2} frame={charts.requests} {...common} />
         <Chart title="Tokens" unit="t/s" frame={charts.tokens} {...common} />
         <Chart title="Duration" unit="s" digits={2} frame={charts.durations} {...common} />
-        {held.value.some((sample) => sample.models.size > 0) && <Chart title="Memory of models" unit="GiB, VRAM where known, since this page was opened" frame={heldFrame()} {...common} />}
+        {held.value.some((sample) => sample.models.size > 0) && <Chart title="Memory of models" unit="GiB, VRAM where known, since this page was opened" digits={2} frame={heldFrame()} {...common} />}
         <Chart title="In flight and queued" unit="requests, since this page was opened" digits={0} zero={4} frame={flightFrame.value} {...common} />
       </div>
     </>

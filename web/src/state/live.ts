@@ -37,13 +37,20 @@ export const inflightByModel = computed(() => {
   return counts;
 });
 
-/** Requests that wait: as the server says, else those of a model that is not ready. */
-export const queued = computed(() => {
-  let total = 0;
-  for (const model of localModels.value)
-    total += model.queued ?? (model.state === "ready" ? 0 : (inflightByModel.value.get(model.id) ?? 0));
-  return total;
+/** Requests in flight that no answer has begun for, by model. */
+const unanswered = computed(() => {
+  const counts = new Map<string, number>();
+  for (const request of inflight.value) if (!Object.keys(request.resp_headers).length) counts.set(request.model, (counts.get(request.model) ?? 0) + 1);
+  return counts;
 });
+
+/** Requests that wait for a model: what the server said last, of those that are still unanswered. */
+export function queuedOf(model: Model): number {
+  const most = unanswered.value.get(model.id) ?? 0;
+  return model.state === "ready" ? Math.min(model.queued ?? 0, most) : most;
+}
+
+export const queued = computed(() => localModels.value.reduce((total, model) => total + queuedOf(model), 0));
 
 export function findModel(name: string): Model | undefined {
   const all = models.value ?? [];

@@ -9,6 +9,8 @@ import { dark } from "./shell";
 
 const SYNC = "llamaswap";
 const HEIGHT = 184;
+/** Seconds between two marks on the axis of time: whole minutes, so that hours and minutes name them. */
+const STEPS = [60, 120, 300, 600, 900, 1800, 3600];
 /** Time under the crosshair, s; null: none. Shared, so that every chart tells its values there. */
 export const cursorTime = signal<number | null>(null);
 
@@ -49,8 +51,8 @@ export function Chart(props: ChartProps) {
         legend: { show: false },
         cursor: { sync: { key: SYNC }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, range: () => [latest.current.from, latest.current.to] }, y: { range: (_, low, high) => scale(low, high, latest.current.zero ?? true) } },
-        axes: [{ ...axis, grid: { show: false }, size: 26, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, latest.current.to - latest.current.from <= 600 ? 8 : 5)), space: 70 }, { ...axis, size: 44, space: 36 }],
-        series: [{}, ...frame.lines.map((_, i) => ({ stroke: styleOf(`--series-${i % 4}`), width: 1.5, ...(i >= 4 ? { dash: [6, 4] } : {}), spanGaps: false, points: { show: false } }))],
+        axes: [{ ...axis, grid: { show: false }, size: 26, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, 5)), space: 46, incrs: STEPS }, { ...axis, size: 44, space: 36 }],
+        series: [{}, ...frame.lines.map((_, i) => ({ stroke: styleOf(`--series-${i % 4}`), width: 1.5, ...(i >= 4 ? { dash: [6, 4] } : {}), spanGaps: false, points: { size: 4, show: true, filter: (self: uPlot, series: number) => alone(self.data[series]!) } }))],
         hooks: {
           setCursor: [(self) => { cursorTime.value = self.cursor.idx === null || self.cursor.idx === undefined ? null : (self.data[0][self.cursor.idx] ?? null); }],
           drawClear: [(self) => drawBands(self, latest.current.bands ?? [])],
@@ -97,13 +99,21 @@ export function Chart(props: ChartProps) {
           return (
             <li key={line.label} title={`min ${text(low, digits)}, max ${text(high, digits)} ${unit}`}>
               <svg class="key" viewBox="0 0 16 3" aria-hidden="true"><path d="M0 1.500h16" stroke={`var(--series-${i % 4})`} stroke-width="2.500" stroke-dasharray={i >= 4 ? "5 3" : undefined} /></svg>
-              {line.label} <b>{text(shown ?? null, digits)}</b> <span>({text(low, digits)}–{text(high, digits)})</span>
+              {line.label} <b>{text(shown ?? null, digits)}</b> {low !== null && <span>({text(low, digits)}–{text(high, digits)})</span>}
             </li>
           );
         })}
       </ul>
     </figure>
   );
+}
+
+/** Values with none beside them: no line would show them. */
+function alone(values: ArrayLike<number | null | undefined>): number[] {
+  const found: number[] = [];
+  const known = (i: number) => values[i] !== null && values[i] !== undefined;
+  for (let i = 0; i < values.length; i++) if (known(i) && !known(i - 1) && !known(i + 1)) found.push(i);
+  return found;
 }
 
 const text = (value: number | null, digits: number): string => (value === null ? "–" : value.toFixed(digits));

@@ -54,7 +54,7 @@ export function Embeddings() {
         {list.length === 0 ? <Empty>How alike the texts are appears here</Empty> : (
           <div class="scroll-x" tabIndex={0} role="group" aria-label="Similarity">
             <table class="table heat">
-              <thead><tr><th>Text</th><th>First numbers</th>{list.map((_, i) => <th key={i} class="num">{i + 1}</th>)}</tr></thead>
+              <thead><tr><th>Text</th><th class="num">First numbers</th>{list.map((_, i) => <th key={i} class="num">{i + 1}</th>)}</tr></thead>
               <tbody>{list.map((vector, i) => <tr key={i}><th scope="row">{i + 1} · {texts.value[i]?.slice(0, 40)}</th><td class="mono">{vector.slice(0, 3).map((value) => value.toFixed(3)).join(", ")}</td>{list.map((other, j) => { const value = cosine(vector, other); return <td key={j} style={{ background: `color-mix(in srgb, var(--accent-solid) ${Math.round(Math.max(0, value) * 22)}%, transparent)`, color: "var(--strong)" }}>{value.toFixed(3)}</td>; })}</tr>)}</tbody>
             </table>
           </div>

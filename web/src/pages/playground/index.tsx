@@ -29,6 +29,7 @@ export default function Playground() {
   useEffect(() => {
     if (route.value.arg !== id) go(`playground/${id}`, true);
     if (prefs.peek().playgroundTab !== id) setPref("playgroundTab", id);
+    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }, [id]);
   return (
     <>

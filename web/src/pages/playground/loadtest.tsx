@@ -116,7 +116,7 @@ export function LoadTest() {
         <div class="body stack">
           <NoModels />
           <Picker value={choice.value} disabled={busy} onChange={(id) => (choice.value = id)} />
-          <div class="row"><Field label="Times"><input type="number" min={1} max={100} value={times.value} onChange={(event) => (times.value = Math.min(100, Math.max(1, Number(event.currentTarget.value) || 1)))} /></Field><Button icon="plus" disabled={busy || whyNot(choice.value) !== ""} reason={whyNot(choice.value) || undefined} onClick={add}>Add</Button></div>
+          <div class="filters"><Field label="Times"><input type="number" min={1} max={100} value={times.value} onChange={(event) => (times.value = Math.min(100, Math.max(1, Number(event.currentTarget.value) || 1)))} /></Field><Button icon="plus" disabled={busy || whyNot(choice.value) !== ""} reason={whyNot(choice.value) || undefined} onClick={add}>Add</Button></div>
           {list.length > 0 && <Order list={list} busy={busy} put={put} />}
           <Field label="Prompt"><textarea rows={3} value={p.loadPrompt} disabled={busy} onInput={(event) => setPref("loadPrompt", event.currentTarget.value)} /></Field>
           <div class="filters">

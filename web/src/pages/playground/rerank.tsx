@@ -104,7 +104,7 @@ export function Rerank() {
         ) : (
           <>
             <Field label="Query"><input value={query.value} disabled={busy} onInput={(event) => (query.value = event.currentTarget.value)} /></Field>
-            <table class="table">
+            <table class="table rank">
               <thead><tr><th>Document</th><th class="num" aria-sort={sort.value === "none" ? "none" : sort.value === "desc" ? "descending" : "ascending"}><button type="button" onClick={() => (sort.value = sort.value === "none" ? "desc" : sort.value === "desc" ? "asc" : "none")}>Score{sort.value !== "none" && <Icon name={sort.value === "desc" ? "down" : "up"} />}</button></th><th><span class="visually-hidden">Remove</span></th></tr></thead>
               <tbody>{order.map((i) => <tr key={i}><td><input aria-label={`Document ${i + 1}`} value={documents.value[i]} disabled={busy} onInput={(event) => change(i, event.currentTarget.value)} /></td><td class="num">{scores.value[i]?.toFixed(3) ?? "–"}</td><td><Button small kind="quiet" icon="close" label={`Remove document ${i + 1}`} disabled={busy || documents.value.length <= 1} onClick={() => remove(i)} /></td></tr>)}</tbody>
             </table>
