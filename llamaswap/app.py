@@ -344,7 +344,7 @@ class Program:
             await self._site.wait_idle()
         if drain.cancelled_caught:
             logger.warning(
-                "%d requests are still under way after %g s and are cut",
+                "%d requests are still under way after %.0f s and are cut",
                 len(self._site.ongoing),
                 trio.current_time() - began,
             )

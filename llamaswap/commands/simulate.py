@@ -19,6 +19,7 @@ from rich.table import Table
 from llamaswap.commands.arguments import Flag, Given, Line
 from llamaswap.commands.chart import chart
 from llamaswap.commands.connection import JSON
+from llamaswap.commands.progress import steps
 from llamaswap.commands.scenarios import REPORT_SEEDS, SCENARIOS, scheduler_of, setting
 from llamaswap.commands.trace import read_trace, recorded_trace
 from llamaswap.config.load import load_config
@@ -99,12 +100,13 @@ def _scenarios(given: Given, kinds: Sequence[str]) -> list[Run]:
     if wanted != "all" and wanted not in SCENARIOS:
         raise UsageError(f"-scenario: there is no {wanted!r}; see help simulate")
     names = list(SCENARIOS) if wanted == "all" else [wanted]
-    return [
-        scenario_run(name, seed, kind)
+    planned = [
+        (name, seed, kind)
         for name in names
         for seed in _seeds(given.text("seeds"))
         for kind in kinds
     ]
+    return [scenario_run(*one) for one in steps("simulating", planned)]
 
 
 def scenario_run(name: str, seed: int, kind: str) -> Run:
@@ -135,7 +137,7 @@ def _configured(given: Given, kinds: Sequence[str]) -> list[Run]:
         print(f"left out: {left_out} requests for models that are not there", file=sys.stderr)
     learned = _learned(given.text("learned"), config)
     machines = _machines(config, learned, given.text("costs"))
-    return [_configured_run(config, kind, machines, calls) for kind in kinds]
+    return [_configured_run(config, kind, machines, calls) for kind in steps("simulating", kinds)]
 
 
 def _configured_run(

@@ -147,7 +147,7 @@ class Child:
             )
             argv = []
         if not argv:
-            signal_group(self.pid, signal.SIGTERM)
+            self._terminate()
             await self.wait_exited()
             return False
         succeeded = False
@@ -165,6 +165,16 @@ class Child:
                     await trio.sleep(0.01)
             nursery.cancel_scope.cancel(reason=f"<{self.model.id}> has stopped")
         return succeeded
+
+    def _terminate(self) -> None:
+        if not signal_group(self.pid, signal.SIGTERM) and self.exit_code() is None:
+            logger.warning(
+                "<%s> SIGTERM to process group %d is not permitted; does cmd run its server as "
+                "another user? A cmdStop that may stop it would help",
+                self.model.id,
+                self.pid,
+                extra={"model_log": self.model.id},
+            )
 
     async def _run_stop_command(self, argv: Sequence[str]) -> bool:
         """Run `cmdStop` in its own group, its output in the model's log; whether it succeeded."""
@@ -186,7 +196,7 @@ class Child:
                 exc,
                 extra={"model_log": self.model.id},
             )
-            signal_group(self.pid, signal.SIGTERM)
+            self._terminate()
             return False
         assert process.stdout is not None
         try:
@@ -210,7 +220,7 @@ class Child:
                 shown_command(argv),
                 extra={"model_log": self.model.id},
             )
-            signal_group(self.pid, signal.SIGTERM)
+            self._terminate()
         return code == 0
 
     async def end(self, *, keep_rest: bool) -> list[int]:

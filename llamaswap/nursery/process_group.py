@@ -59,10 +59,18 @@ def owner_is_alive(owner: str) -> bool:
         return False
 
 
-def signal_group(leader: int, sig: signal.Signals) -> None:
-    """Send `sig` to the leader's process group; a group that is gone is no error."""
-    with suppress(ProcessLookupError, PermissionError):
+def signal_group(leader: int, sig: signal.Signals) -> bool:
+    """Send `sig` to the leader's process group; a group that is gone is no error.
+
+    False: nobody in it may be signalled by us; or, on macOS, all of it is dead.
+    """
+    try:
         os.killpg(leader, sig)
+    except ProcessLookupError:
+        pass
+    except PermissionError:
+        return False
+    return True
 
 
 def signal_each(pids: Iterable[int], sig: signal.Signals) -> None:

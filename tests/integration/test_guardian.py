@@ -109,6 +109,8 @@ async def test_a_guardian_that_dies_is_replaced_and_told_again(
             await settled(lambda: _guardian_pid("1-126") not in (0, first))
             second = _guardian_pid("1-126")
             await settled(lambda: _ignores(second, signal.SIGTERM))
+            # it may be at work before we know that it was started
+            await settled(lambda: guardian._pipe is not None)
             guardian._hang_up()  # as if the program had vanished
             await trio.to_thread.run_sync(group.wait)
             await settled(lambda: not is_alive(second))

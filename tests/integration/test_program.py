@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -17,7 +18,7 @@ import trio
 from llamaswap.nursery.process_group import MARK_VARIABLE
 from tests.integration.certificates import self_signed
 from tests.integration.processes import fake_command, is_alive, read_pids, settled
-from tests.integration.program import command, started, write
+from tests.integration.program import command, hasty, started, write
 from tests.integration.reload_stage import START_PORTS
 
 
@@ -142,6 +143,26 @@ async def test_a_stop_signal_ends_it_in_order(tmp_path: Path, sig: signal.Signal
         assert await program.stop(sig) == 0
         assert not any(is_alive(pid) for pid in pids)
         assert "shutdown complete" in program.log()
+
+
+async def test_a_shutdown_that_takes_too_long_says_what_it_cuts(tmp_path: Path) -> None:
+    """The program's clock runs 20 times as fast."""
+    text = one_model("--work", "60") + "healthCheckTimeout: 3600\n"
+    path = write(tmp_path / "c.yaml", text)
+    async with started("-config", path, program=hasty(20)) as program:
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with suppress(httpx.TransportError):
+                    await program.chat("m")
+
+            nursery.start_soon(ask)
+            with trio.fail_after(20):
+                while (await program.running()).get("m") != "ready":
+                    await trio.sleep(0.02)
+            assert await program.stop() == 0
+            nursery.cancel_scope.cancel()
+        assert "[WARN] 1 requests are still under way after 20 s and are cut" in program.log()
 
 
 async def test_requests_in_flight_finish_before_the_end(tmp_path: Path) -> None:

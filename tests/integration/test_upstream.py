@@ -320,6 +320,29 @@ async def test_one_that_ignores_sigterm_is_killed_when_its_grace_is_over(
     assert mark.read_text() == "term\n"
 
 
+async def test_a_signal_that_is_not_permitted_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As for a server that `sudo` runs; here only SIGTERM is refused."""
+
+    def refuse(leader: int, number: signal.Signals) -> None:
+        if number is signal.SIGTERM:
+            raise PermissionError
+        killpg(leader, number)
+
+    killpg = os.killpg
+    monkeypatch.setattr(os, "killpg", refuse)
+    upstream = rig.serving()
+    await upstream.ensure_ready()
+    child = upstream.pid
+    await upstream.stop(0.2, UNLOAD)
+    assert child is not None
+    assert not is_alive(child)
+    [record] = [r for r in caplog.records if "not permitted" in r.getMessage()]
+    assert record.levelname == "WARNING"
+    assert f"SIGTERM to process group {child} " in record.getMessage()
+
+
 async def test_the_grace_is_honoured(rig: Rig, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     upstream = rig.serving("--term-delay", "0.6", "--mark", str(mark))
