@@ -216,7 +216,7 @@ function SystemCharts({ common, perCore }: { common: Common; perCore: boolean })
       <Chart title="CPU" unit="%" zero={100} digits={0} frame={sysFrame(sys, cpu)} {...common} />
       <Chart title="Memory" unit={`GiB of ${(last.mem_total_mb / 1024).toFixed(0)}${last.swap_total_mb ? `, swap of ${(last.swap_total_mb / 1024).toFixed(0)}` : ""}`} frame={sysFrame(sys, [["memory", (sample) => sample.mem_used_mb / 1024], ...(last.swap_total_mb ? [["swap", (sample) => sample.swap_used_mb / 1024] as [string, (sample: (typeof sys)[number]) => number]] : [])])} {...common} />
       <Chart title="Load average" unit="processes" digits={2} frame={sysFrame(sys, [["1 min", (sample) => sample.load_avg_1], ["5 min", (sample) => sample.load_avg_5], ["15 min", (sample) => sample.load_avg_15]])} {...common} />
-      <Chart title="Network" unit="Mbit/s" frame={netFrame(sys)} {...common} />
+      <Chart title="Network" unit="Mbit/s" digits={2} frame={netFrame(sys)} {...common} />
     </div>
   );
 }
