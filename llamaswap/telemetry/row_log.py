@@ -31,11 +31,14 @@ def log_dispatch(observation: Observation) -> None:
 
 def log_row(row: ActivityRow, outcome: Outcome, reader: ResponseReader) -> None:
     """Say what keeps a row from telling everything: no success, or a body that cannot be read."""
+    status = row.resp_status_code
+    tells_all = not (reader.unreadable or reader.no_figures)
+    if outcome is Outcome.COMPLETE and is_success(status) and tells_all:
+        return  # nearly always: nothing is made up for it
     who = f"<{escaped(row.model)}> {escaped(row.req_path)}"
     if outcome in (Outcome.LEFT, Outcome.CANCELLED):
         logger.info("%s: %s after %d ms", who, row.error, row.duration_ms)
         return
-    status = row.resp_status_code
     if outcome is Outcome.REFUSED or not is_success(status):
         logger.warning("%s answered %d, so its row is partial: %s", who, status, escaped(row.error))
     elif reader.unreadable:
@@ -46,6 +49,8 @@ def log_row(row: ActivityRow, outcome: Outcome, reader: ResponseReader) -> None:
 
 def log_capture(row: ActivityRow, size: int, kept: int) -> None:
     """Say what a capture takes. `size`: bytes of both bodies; `kept`: of the capture."""
+    if not logger.isEnabledFor(logging.DEBUG):
+        return
     logger.debug(
         "<%s> %s: captured %d bytes as %d (%.0f %%)",
         escaped(row.model),
