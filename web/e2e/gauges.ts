@@ -3,6 +3,9 @@ import type { BrowserContext, CDPSession, Page } from "playwright-core";
 import { flight, model, settled } from "./harness";
 import type { Stage } from "./stage";
 
+/** A main thread this busy has no time left. Tests ask for no more: how long work takes is the machine's. */
+export const SATURATED = 0.8;
+
 /** Share of one core that the page's main thread takes while `work` goes on: its own time, whatever else runs here. */
 export async function busyShare(page: Page, context: BrowserContext, work: () => Promise<unknown>): Promise<number> {
   const cdp = await context.newCDPSession(page);
