@@ -410,9 +410,10 @@ class Supervisor:
                     job = self._jobs[number] = _Job(effect)
                     self._nursery.start_soon(self._swap, job, name=f"swap to {effect.target}")
                 case CancelJob(job=number):
-                    job = self._jobs[number]
-                    job.cancelled = True
-                    job.launching.cancel(reason="the job was cancelled")
+                    # one that has ended reports in a message behind the one that cancels it
+                    if (cancelled := self._jobs.get(number)) is not None:
+                        cancelled.cancelled = True
+                        cancelled.launching.cancel(reason="the job was cancelled")
                 case Stop(models=models, reason=reason):
                     for model in models:
                         self._nursery.start_soon(self._stop, model, reason, name=f"stop {model}")

@@ -259,6 +259,9 @@ class Upstream:
         failure: UpstreamError | None = None
         try:
             failure = await self._serve(run, child)
+        except Exception as exc:  # a defect must cost this process, not all of them
+            logger.exception("<%s> is stopped because of a defect in llamaswap", model.id)
+            failure = UpstreamError(f"<{model.id}> stopped: a defect in llamaswap ({exc!r})")
         finally:
             # reached by a stop, an exit, a failed start and by cancellation alike
             with trio.CancelScope(shield=True):  # bounded: each wait of end() has its own limit
@@ -275,9 +278,11 @@ class Upstream:
                 except UpstreamNotReady as exc:
                     failure = exc
                 else:
-                    # no wait since the last look at the state: a stop would have cancelled us
-                    self._enter(S.READY)
-                    run.settle()
+                    # a stop or the exit may have come with the last answer: then we were not
+                    # cancelled in that wait any more, but will be in the next
+                    if not run.interrupt.cancel_called:
+                        self._enter(S.READY)
+                        run.settle()
                     await trio.sleep_forever()
             life.cancel_scope.cancel(reason=f"<{self.model.id}> is over")
         return failure

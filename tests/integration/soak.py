@@ -197,11 +197,19 @@ class Soak:
                         outcome = await kind(http, rng, ident)
                 except (httpx.RemoteProtocolError, httpx.ReadError):
                     outcome = "cut"  # its model was killed in the middle of the answer
-                except (httpx.HTTPError, trio.TooSlowError) as exc:
+                except (httpx.HTTPError, OSError, trio.TooSlowError) as exc:
                     outcome = f"{kind.__name__}: {type(exc).__name__}"
+                    if self.process is not None and self.process.poll() is not None:
+                        raise self._gone() from exc
                     self.problems.append(f"{ident}: {outcome}")
             self.outcomes[outcome] += 1
             await trio.sleep(rng.random() * 0.02)
+
+    def _gone(self) -> Failed:
+        """The program ended in the middle of its life."""
+        assert self.process is not None
+        tail = self.output.decode("utf-8", "replace")[-6000:]
+        return Failed(f"the program ended with {self.process.returncode}; its log:\n{tail}")
 
     async def _watch_sending(self, request: httpx.Request) -> None:
         """Count a request as sent once all of it has left."""

@@ -24,7 +24,7 @@ from llamaswap.errors import (
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.supervisor import Supervisor
-from llamaswap.planning.events import ProcessState
+from llamaswap.planning.events import CancelJob, JobId, ProcessState
 from llamaswap.telemetry.loghub import LogHub
 from tests.integration.processes import descendants, fake_command, free_port, is_alive, settled
 
@@ -194,6 +194,14 @@ async def test_a_start_nobody_waits_for_any_more_still_completes() -> None:
         with trio.move_on_after(0.1):
             await rig.use("a")
         await settled(lambda: rig.state("a") is READY)
+
+
+async def test_a_job_that_has_ended_is_cancelled_without_harm() -> None:
+    """Whoever unloads may be heard before the job's own report, which is queued behind."""
+    async with running(configure(model("a"))) as rig:
+        await rig.use("a")
+        rig.supervisor._apply([CancelJob(JobId(1))])
+        await rig.use("a")
 
 
 async def test_a_crash_is_recovered_by_the_next_request() -> None:

@@ -19,10 +19,12 @@ from llamaswap.errors import (
     LlamaswapError,
     ShuttingDown,
     StartAborted,
+    UpstreamError,
     UpstreamExited,
     UpstreamNotReady,
     UpstreamNotSpawned,
 )
+from llamaswap.nursery import health
 from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.process_group import owner_id
 from llamaswap.nursery.upstream import TRANSITIONS, Upstream
@@ -276,6 +278,42 @@ async def test_stop_while_starting_aborts_with_the_callers_grace(rig: Rig) -> No
         assert trio.current_time() - began >= 0.4
     assert len(errors) == 1
     assert rig.states == [STARTING, STOPPING, STOPPED]
+
+
+async def test_stop_in_the_same_instant_as_readiness_is_a_stop(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upstream = rig.serving()
+
+    async def answered_and_stopped(*_: object, **__: object) -> None:
+        # what the task finds that waits for the probe: its answer is there, and so is the stop
+        upstream.request_stop(1, UNLOAD)
+
+    monkeypatch.setattr(health, "wait_ready", answered_and_stopped)
+    with pytest.raises(StartAborted):
+        await upstream.ensure_ready()
+    assert rig.states == [STARTING, STOPPING, STOPPED]
+    monkeypatch.undo()
+    await upstream.ensure_ready()
+    assert upstream.state is READY
+
+
+async def test_a_defect_of_ours_costs_one_process_and_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    upstream = rig.serving()
+
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("not thought of")
+
+    monkeypatch.setattr(health, "wait_ready", broken)
+    with pytest.raises(UpstreamError, match="defect in llamaswap"):
+        await upstream.ensure_ready()
+    assert rig.states == [STARTING, STOPPING, STOPPED]
+    assert upstream.pid is None
+    assert "because of a defect in llamaswap" in caplog.text
+    monkeypatch.undo()
+    await upstream.ensure_ready()
 
 
 async def test_stop_in_the_same_instant_as_the_start_spawns_nothing(
