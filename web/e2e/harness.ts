@@ -88,6 +88,8 @@ export function check(id: string, title: string, run: (scene: Scene) => Promise<
 }
 
 export async function axeClean(page: Page): Promise<void> {
+  // half-way from one theme to the other no colour is the one that people read
+  await settled(() => page.evaluate(() => !document.getAnimations().some((one) => one instanceof CSSTransition)));
   await page.evaluate(axe);
   const violations = await page.evaluate(async () => {
     const tool = (globalThis as unknown as { axe: { run: (node: Document, options: unknown) => Promise<{ violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[] }> } }).axe;
