@@ -194,6 +194,7 @@ describe("models, profiles, selectors", () => {
     const picker = page.getByRole("combobox", { name: "Profile" });
     await picker.selectOption("night");
     await settled(async () => (await picker.inputValue()) === "night");
+    await settled(() => stage.requests("PUT", /profiles\/active/).length === 1); // else the refusal would be for this one
     stage.on("PUT", /^\/api\/profiles\/active/, { status: 404, delay: 150, json: { error: { message: 'profile "day" not found' } } });
     await picker.selectOption("day");
     await page.locator(".toast.bad", { hasText: "not found" }).waitFor();

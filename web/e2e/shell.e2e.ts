@@ -117,6 +117,7 @@ describe("shell, preferences, access", () => {
     expect(await page.getByRole("dialog").count()).toBe(0);
     await settled(() => page.evaluate(() => document.activeElement?.textContent === "Activity"));
     await page.getByRole("button", { name: "Open navigation" }).click();
+    await page.getByRole("dialog").waitFor();
     await page.keyboard.press("Escape");
     await settled(async () => (await page.getByRole("dialog").count()) === 0);
   }, { width: 390 });
