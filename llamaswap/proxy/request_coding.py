@@ -15,8 +15,6 @@ from llamaswap.proxy.http1 import RequestHead
 
 LIMIT = 64 * 1024 * 1024
 """Plain bytes; what is sent plain has no limit, but costs its sender as much as us."""
-AT_ONCE = 64 * 1024
-"""Compressed bytes from which on a thread does the work."""
 
 
 class BodyTooLarge(LlamaswapError):
@@ -34,10 +32,8 @@ async def made_plain(head: RequestHead, body: bytearray) -> tuple[RequestHead, b
     """
     coding = (head.get(b"content-encoding") or b"").decode("latin-1").strip().lower()
     if coding not in ("", "identity"):
-        if len(body) < AT_ONCE:
-            body = _plain(coding, body)
-        else:
-            body = await trio.to_thread.run_sync(_plain, coding, body)
+        # always in a thread: a few kilobytes can stand for all that the limit allows
+        body = await trio.to_thread.run_sync(_plain, coding, body)
     fields = [field for field in head.fields if field[0] != b"content-encoding"]
     index = {name: value for name, value in head.index.items() if name != b"content-encoding"}
     return evolve(head, fields=fields, index=index), body

@@ -47,7 +47,7 @@ def make_row(
         status = CLIENT_GONE
     duration = max(ending.duration * 1000, min(tokens.took_ms, 1e15))
     metadata = dict(observation.metadata)
-    if ending.error is not None and isinstance(ending.error, NOT_ACCEPTED):
+    if isinstance(ending.error, NOT_ACCEPTED):
         metadata.pop("fifo_priority", None)
     return ActivityRow(
         int(ended),
