@@ -249,4 +249,95 @@ describe("activity and captures", () => {
     expect(await page.locator("main img, main script").count()).toBe(0);
     expect(await page.title()).not.toContain("owned");
   });
+
+  check("UI-82", "columns are made wider and narrower, stay so, and go back", async ({ page, stage, go }) => {
+    script(stage, [model("m")]);
+    const long = "a-model-with-a-name-that-is-longer-than-most-columns-are-wide";
+    const rows = Array.from({ length: 30 }, (_, i) => row(30 - i, { model: long }));
+    activityPages(stage, () => rows);
+    await page.clock.setFixedTime(Date.now()); // a minute more is a column that is wider
+    await go("/ui/activity?sort=time&order=desc");
+    const table = page.getByRole("group", { name: "Requests, table", exact: true }).getByRole("table");
+    const head = (name: string) => table.getByRole("columnheader", { name, exact: true });
+    const grip = (name: string) => table.getByRole("separator", { name: `Width of ${name}`, exact: true });
+    const box = async (name: string) => (await head(name).boundingBox())!;
+    const width = async (name: string) => Math.round((await box(name)).width);
+    const asked = () => stage.requests("GET", /metrics\/activity\?page=/).length;
+    /** Each cell stands below its head. */
+    const aligned = () => table.evaluate((it: HTMLTableElement) => [...it.rows].every((line) => [...line.cells].every((cell, i) => Math.abs(cell.getBoundingClientRect().x - it.rows[0]!.cells[i]!.getBoundingClientRect().x) < 1)));
+    const drag = async (name: string, by: number, drop = true) => {
+      await grip(name).scrollIntoViewIfNeeded();
+      const at = (await grip(name).boundingBox())!;
+      await page.mouse.move(at.x + at.width / 2, at.y + at.height / 2);
+      await page.mouse.down();
+      await page.mouse.move(at.x + at.width / 2 + by, at.y + at.height / 2, { steps: 12 });
+      if (drop) await page.mouse.up();
+    };
+    await head("Model").waitFor();
+    const automatic = await width("Model");
+    const before = { time: await box("Time"), asked: asked() };
+
+    await drag("Model", 60);
+    await settled(async () => (await width("Model")) === automatic + 60);
+    expect(await box("Time")).toEqual(before.time); // what stands before it has not moved
+    expect(await aligned()).toBe(true);
+    expect(await head("Time").getAttribute("aria-sort")).toBe("descending"); // and nothing was sorted
+    expect(new URL(page.url()).search).toBe("?sort=time&order=desc");
+    expect(asked()).toBe(before.asked);
+
+    await reload(page);
+    await head("Model").waitFor();
+    await settled(async () => (await width("Model")) === automatic + 60);
+
+    // one write for each frame that is drawn, however often the pointer moves
+    await drag("Model", 20, false);
+    await page.evaluate(() => {
+      const seen = ((globalThis as unknown as { seen: { writes: number; frames: number } }).seen = { writes: 0, frames: 0 });
+      const count = () => requestAnimationFrame(() => void ((seen.frames += 1), count()));
+      count();
+      for (const it of document.querySelectorAll("table")) new MutationObserver((records) => (seen.writes += records.length)).observe(it, { attributeFilter: ["style"], subtree: true });
+    });
+    const at = (await grip("Model").boundingBox())!;
+    await page.mouse.move(at.x - 120, at.y + 5, { steps: 80 });
+    const seen = await settled(async () => {
+      const counted = await page.evaluate(() => (globalThis as unknown as { seen: { writes: number; frames: number } }).seen);
+      return counted.writes > 0 && counted;
+    });
+    expect(seen.writes).toBeLessThanOrEqual(seen.frames + 1);
+    // Escape lets go and puts it back
+    await page.keyboard.press("Escape");
+    await settled(async () => (await width("Model")) === automatic + 60);
+    await page.mouse.up();
+    await quiet(page);
+    expect(await width("Model")).toBe(automatic + 60);
+
+    // keys: ten at a time, fifty with Shift, never narrower than can be used
+    await grip("Model").focus();
+    await page.keyboard.press("ArrowRight");
+    await settled(async () => (await width("Model")) === automatic + 70);
+    await settled(async () => (await grip("Model").getAttribute("aria-valuenow")) === String(automatic + 70));
+    for (let i = 0; i < 20; i++) await page.keyboard.press("Shift+ArrowLeft");
+    const least = Number(await grip("Model").getAttribute("aria-valuemin"));
+    await settled(async () => (await width("Model")) === least);
+    expect(await aligned()).toBe(true);
+    expect(await table.evaluate((it) => it.scrollWidth <= it.parentElement!.clientWidth + 1)).toBe(true);
+    // what is cut off is told
+    const cell = table.locator('tr[data-row="30"] td').nth(2);
+    await cell.hover();
+    await settled(async () => (await cell.getAttribute("title")) === long);
+
+    await page.keyboard.press("Home");
+    await settled(async () => (await width("Model")) === automatic && !(await table.getAttribute("class"))!.includes("sized"));
+    await drag("Status", 40);
+    await drag("Time", 30);
+    await grip("Time").dblclick();
+    await settled(async () => (await width("Time")) < Math.round(before.time.width) + 30);
+    expect(await table.getAttribute("class")).toContain("sized"); // Status is still as it was chosen
+    await page.getByRole("button", { name: "Columns" }).last().click();
+    await page.getByRole("button", { name: "Automatic widths" }).click();
+    await settled(async () => (await box("Time")).width === before.time.width);
+    await page.keyboard.press("Escape");
+    await page.setViewportSize({ width: 390, height: 800 }); // cards have no columns
+    await settled(async () => (await page.getByRole("separator").count()) === 0);
+  });
 });

@@ -5,7 +5,7 @@ import { withoutWorker } from "./gauges";
 import { startProgram } from "./program";
 import type { Stage } from "./stage";
 
-const names = (page: Page) => page.locator("tr[data-model]").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
+const names = (page: Page) => page.locator("tr[data-model]:not([hidden])").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
 
 /** Time is this check's: it stands still but when it is moved. The page's stream is its own, so that its clock is too. */
 async function ownTime(page: Page): Promise<void> {

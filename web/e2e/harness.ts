@@ -179,13 +179,13 @@ export async function axeClean(page: Page): Promise<void> {
 }
 
 /** Wait until `look` gives something true; its last value otherwise explains the failure. */
-export async function settled<T>(look: () => T | Promise<T>, within = 20_000): Promise<NonNullable<T>> {
+export async function settled<T>(look: () => T | Promise<T>, within = 20_000): Promise<Exclude<T, false | null | undefined>> {
   const deadline = Date.now() + within * slow;
   for (;;) {
     const value = await look();
     if (value || Date.now() > deadline) {
       expect(value, `still ${JSON.stringify(value)} after ${within * slow} ms: ${look}`).toBeTruthy();
-      return value!;
+      return value as Exclude<T, false | null | undefined>;
     }
     await new Promise((resolve) => setTimeout(resolve, 25));
   }

@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => own.stop());
 
-const names = (page: import("playwright-core").Page) => page.locator("tr[data-model]").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
+const names = (page: import("playwright-core").Page) => page.locator("tr[data-model]:not([hidden])").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
 
 describe("models, profiles, selectors", () => {
   check("UI-20", "models stand in natural order, the id where there is no name", async ({ page, stage, go }) => {
@@ -152,7 +152,7 @@ describe("models, profiles, selectors", () => {
       const starting = list.filter((item) => item.state === "starting").length;
       expect(drawn).toBeLessThan(changes() * 2 + (starting + 90) * 4 * ((performance.now() - began) / 1000 + 2));
       await page.getByRole("searchbox", { name: "Filter models" }).pressSequentially("model-29");
-      await settled(async () => (await page.locator("tr[data-model]").count()) === 11);
+      await settled(async () => (await page.locator("tr[data-model]:not([hidden])").count()) === 11);
     } finally {
       stop();
     }
@@ -253,7 +253,7 @@ describe("models, profiles, selectors", () => {
     activityPages(stage, () => [...Array.from({ length: 5 }, (_, i) => row(i + 1, { model: "c" })), ...Array.from({ length: 2 }, (_, i) => row(i + 9, { model: "b" }))]);
     await go("/ui/models");
     await page.getByRole("region", { name: "Peer east" }).waitFor();
-    const parts = () => page.locator("main section.card").evaluateAll((cards) => cards.map((card) => `${card.getAttribute("aria-label")}: ${[...card.querySelectorAll("tr[data-model]")].map((line) => line.getAttribute("data-model")).join(" ")}`));
+    const parts = () => page.locator("main section.card:not([hidden])").evaluateAll((cards) => cards.map((card) => `${card.getAttribute("aria-label")}: ${[...card.querySelectorAll("tr[data-model]")].map((line) => line.getAttribute("data-model")).join(" ")}`));
     await page.getByLabel("Group", { exact: true }).selectOption("group");
     await settled(async () => String(await parts()) === "big: a c,small: b,Peer east: east/x,Peer west: west/y");
     await page.getByLabel("Sort", { exact: true }).selectOption("most");
@@ -269,4 +269,37 @@ describe("models, profiles, selectors", () => {
     await page.getByLabel("Group", { exact: true }).selectOption("group");
     await settled(async () => String(await parts()) === "day: a,night: b a,In no set: c");
   });
+
+  check("UI-83", "columns of the list follow a finger; rows far below stay in line, can be found and read", async ({ page, stage, go, context }) => {
+    script(stage, [...Array.from({ length: 120 }, (_, i) => model(`model-${i}`, "stopped", { description: "a model among many" })), model("east/x", "", { peerID: "east" })]);
+    await go("/ui/models");
+    const table = page.getByRole("group", { name: "Models, table", exact: true }).getByRole("table");
+    await settled(async () => (await table.getByRole("row").count()) === 121);
+    expect(await table.getByRole("columnheader").evaluateAll((heads) => heads.map((head) => head.getAttribute("aria-label")))).toEqual(["Model", "State", "TTL", "Memory", "Context", "Last used", "Actions"]);
+    const head = (name: string) => table.getByRole("columnheader", { name, exact: true });
+    const grip = table.getByRole("separator", { name: "Width of State", exact: true });
+    const width = async () => Math.round((await head("State").boundingBox())!.width);
+    const automatic = await width();
+    const at = (await grip.boundingBox())!;
+    const cdp = await context.newCDPSession(page);
+    const touch = (type: "touchStart" | "touchMove" | "touchEnd", x: number) => cdp.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: Math.round(x), y: Math.round(at.y + 8) }] });
+    await touch("touchStart", at.x + 12);
+    for (let by = 4; by <= 40; by += 4) await touch("touchMove", at.x + 12 - by);
+    await touch("touchEnd", 0);
+    await settled(async () => Math.abs((await width()) - automatic + 40) <= 1);
+    const narrow = await width();
+    await reload(page);
+    await settled(async () => (await width()) === narrow);
+    // the search of the browser finds what is off the screen, and goes there
+    await settled(async () => (await table.getByRole("row").count()) === 121);
+    expect(await page.evaluate(() => (globalThis as unknown as { find: (text: string) => boolean }).find("model-117"))).toBe(true);
+    const far = page.locator('tr[data-model="model-117"]');
+    await settled(async () => (await far.boundingBox())!.y < 800);
+    const lines = await far.evaluate((line: HTMLTableRowElement) => [...line.cells].map((cell, i) => cell.getBoundingClientRect().x - line.closest("table")!.rows[0]!.cells[i]!.getBoundingClientRect().x));
+    expect(lines.every((off) => Math.abs(off) < 1)).toBe(true);
+    expect((await head("State").boundingBox())!.y).toBeGreaterThanOrEqual(0); // the heads stay on the screen
+    await grip.focus();
+    await page.keyboard.press("Home");
+    await settled(async () => (await width()) === automatic);
+  }, { context: { hasTouch: true } });
 });

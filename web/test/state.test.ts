@@ -50,6 +50,7 @@ describe("preferences", () => {
     expect(prefs.activitySize).toBe(25);
     expect("evil" in prefs).toBe(false);
     expect(validated("nonsense")).toEqual(DEFAULTS);
+    expect(validated({ columnWidths: { inflight: { px: { model: 90 }, chosen: ["model"] }, other: 7 } }).columnWidths).toEqual({ inflight: { px: { model: 90 }, chosen: ["model"] } });
   });
   test("the reference program's keys are understood", () => {
     const old: Record<string, unknown> = { theme: true, "perf-window": 2, "app-title": "(set title)", "playground-endpoint": "v1/messages", "activity-histogram-collapsed": true, "activity-columns": { id: true, cached: false } };

@@ -417,7 +417,7 @@ function useKeys(): void {
 }
 
 function moveRow(by: number): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tr[tabindex]")];
+  const rows = [...document.querySelectorAll<HTMLElement>("main tr[tabindex]:not([hidden], [hidden] *)")];
   const at = rows.indexOf(document.activeElement as HTMLElement);
   rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
 }
