@@ -88,6 +88,8 @@ describe("models, profiles, selectors", () => {
     await told.getByRole("button", { name: "View log" }).click();
     await page.getByRole("log", { name: /Log of broken, lines/ }).getByText("42").first().waitFor();
     await page.getByRole("button", { name: "Retry broken" }).waitFor();
+    await page.getByRole("link", { name: "Details" }).click();
+    await settled(async () => /^(42\s*)+$/.test(await page.getByLabel("Last lines of its log").innerText()));
   }, { program: () => own.url, init: ({ allow }) => allow(/50\d/) });
 
   check("UI-25", "ids with every letter reach the server whole", async ({ page, stage, go }) => {
