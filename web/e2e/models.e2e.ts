@@ -1,10 +1,9 @@
 import { writeFileSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect } from "vitest";
-import { activityPages, check, flight, model, pause, row, script, settled } from "./harness";
+import { activityPages, asks, check, flight, model, pause, quiet, reload, row, script, settled, slow, visit } from "./harness";
 import { SATURATED, busyShare, restless } from "./gauges";
 import { configFile, fakeUpstream, python, startProgram, type Program } from "./program";
 
-const connected = "#connection:has-text('Connected')";
 let own: Program;
 let config: string;
 
@@ -15,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => own.stop());
 
-const names = (page: import("playwright-core").Page) => page.locator("tr[data-model]").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
+const names = (page: import("playwright-core").Page) => page.locator("tr[data-model]:not([hidden])").evaluateAll((rows) => rows.map((row) => row.getAttribute("data-model")));
 
 describe("models, profiles, selectors", () => {
   check("UI-20", "models stand in natural order, the id where there is no name", async ({ page, stage, go }) => {
@@ -47,7 +46,6 @@ describe("models, profiles, selectors", () => {
 
   check("UI-22", "Load shows its progress and ends ready, also where the server has no root page", async ({ page, stage, go }) => {
     await go("/ui/models");
-    await page.locator(connected).waitFor();
     for (const answer of [200, 404]) {
       stage.off();
       if (answer === 404)
@@ -59,7 +57,7 @@ describe("models, profiles, selectors", () => {
       await page.locator('tr[data-model="quick"]', { hasText: "Ready" }).waitFor();
       await page.getByRole("button", { name: "Unload quick" }).waitFor();
       expect(new URL(page.url()).pathname).toBe("/ui/models");
-      await pause(150);
+      await quiet(page);
       expect(await page.locator(".toast").count()).toBe(0);
       await page.getByRole("button", { name: "Unload quick" }).click();
       await page.locator('tr[data-model="quick"]', { hasText: "Stopped" }).waitFor();
@@ -74,7 +72,7 @@ describe("models, profiles, selectors", () => {
     await page.locator('tr[data-model="slow"]', { hasText: "Stopped" }).waitFor();
     const running = (await (await fetch(`${stage.url}/running`)).json()) as { running: { model: string }[] };
     expect(running.running.filter((item) => item.model === "slow")).toEqual([]);
-    await pause(150);
+    await quiet(page);
     expect(await page.locator(".toast").count()).toBe(0);
   }, { program: () => own.url, init: ({ allow }) => allow(/50\d|499/) });
 
@@ -108,9 +106,10 @@ describe("models, profiles, selectors", () => {
       await page.goBack();
     }
     const asked = (pattern: RegExp, start: string) => [...new Set(stage.seen.filter((item) => pattern.test(item.path)).map((item) => item.path.slice(start.length).split("?")[0]!.replace(/\/$/, "").split("/").map(decodeURIComponent).join("/")))];
-    expect(asked(/^\/upstream\//, "/upstream/")).toEqual(ids);
-    expect(asked(/^\/api\/models\/unload\//, "/api/models/unload/")).toEqual(ids.map((id) => `${id}-up`));
-    expect(asked(/^\/logs\/stream\//, "/logs/stream/")).toEqual(ids);
+    for (const [pattern, start, wanted] of [[/^\/upstream\//, "/upstream/", ids], [/^\/api\/models\/unload\//, "/api/models/unload/", ids.map((id) => `${id}-up`)], [/^\/logs\/stream\//, "/logs/stream/", ids]] as const) {
+      await settled(() => asked(pattern, start).length >= wanted.length);
+      expect(asked(pattern, start)).toEqual(wanted);
+    }
   });
 
   check("UI-26", "Unload all asks when requests would be lost", async ({ page, stage, go }) => {
@@ -125,7 +124,7 @@ describe("models, profiles, selectors", () => {
     await press();
     await page.getByRole("dialog").getByRole("button", { name: "Unload all" }).click();
     await settled(() => stage.requests("POST", /unload/).length === 1);
-    await pause(200);
+    await quiet(page);
     expect(stage.requests("POST", /unload/).length).toBe(1);
   });
 
@@ -140,18 +139,20 @@ describe("models, profiles, selectors", () => {
         drawn.rows += new Set(records.map((record) => (record.target as Element).parentElement?.closest("tr[data-model]") ?? null).filter(Boolean)).size;
       }).observe(document.querySelector("tbody")!, { childList: true, subtree: true, characterData: true, attributes: true });
     });
+    const began = performance.now();
     const { stop, changes } = restless(stage, list);
     try {
       // the budget of 30 % is measured by make ui-measure; a page that draws everything anew takes all there is
-      expect(await busyShare(page, context, () => pause(10_000))).toBeLessThan(SATURATED);
-      expect(changes()).toBeGreaterThan(250);
+      const busy = await busyShare(page, context, () => pause(10_000));
+      if (slow === 1) expect(busy).toBeLessThan(SATURATED);
+      await settled(() => changes() > 250);
       // only rows whose model changed were drawn again; elapsed times of those that start count on four times a second
       const drawn = await page.evaluate(() => (globalThis as unknown as { drawn: { rows: number } }).drawn.rows);
       expect(drawn).toBeGreaterThan(100);
       const starting = list.filter((item) => item.state === "starting").length;
-      expect(drawn).toBeLessThan(changes() * 2 + (starting + 90) * 4 * 12);
+      expect(drawn).toBeLessThan(changes() * 2 + (starting + 90) * 4 * ((performance.now() - began) / 1000 + 2));
       await page.getByRole("searchbox", { name: "Filter models" }).pressSequentially("model-29");
-      await settled(async () => (await page.locator("tr[data-model]").count()) === 11);
+      await settled(async () => (await page.locator("tr[data-model]:not([hidden])").count()) === 11);
     } finally {
       stop();
     }
@@ -163,13 +164,12 @@ describe("models, profiles, selectors", () => {
     for (const [text, found] of [["gpt-x", "alpha"], ["pictures", "beta"], ["vision", "gamma"]]) {
       await page.getByRole("searchbox", { name: "Filter models" }).fill(text!);
       await settled(async () => String(await names(page)) === found);
-      expect(new URL(page.url()).searchParams.get("q")).toBe(text);
+      await settled(() => new URL(page.url()).searchParams.get("q") === text);
     }
     await page.getByRole("searchbox", { name: "Filter models" }).fill("");
     await page.getByRole("button", { name: "Pin gamma" }).click();
     await settled(async () => (await names(page))[0] === "gamma");
-    await pause(350);
-    await page.reload();
+    await reload(page);
     await settled(async () => (await names(page))[0] === "gamma");
   });
 
@@ -177,11 +177,10 @@ describe("models, profiles, selectors", () => {
     script(stage, [model("seen"), model("hidden", "stopped", { unlisted: true })]);
     await go("/ui/models");
     await page.getByText("Unlisted (1 hidden)").waitFor();
-    expect(await names(page)).toEqual(["seen"]);
+    await settled(async () => String(await names(page)) === "seen");
     await page.getByRole("checkbox", { name: /Unlisted/ }).check();
     await settled(async () => (await names(page)).length === 2);
-    await pause(350);
-    await page.reload();
+    await reload(page);
     await settled(async () => (await names(page)).length === 2);
   });
 
@@ -192,9 +191,8 @@ describe("models, profiles, selectors", () => {
     stage.on("PUT", /^\/api\/profiles\/active/, { json: { active: "night" } });
     await go("/ui/models");
     const picker = page.getByRole("combobox", { name: "Profile" });
-    await picker.selectOption("night");
+    await asks(stage, "PUT", /profiles\/active/, () => picker.selectOption("night"));
     await settled(async () => (await picker.inputValue()) === "night");
-    await settled(() => stage.requests("PUT", /profiles\/active/).length === 1); // else the refusal would be for this one
     stage.on("PUT", /^\/api\/profiles\/active/, { status: 404, delay: 150, json: { error: { message: 'profile "day" not found' } } });
     await picker.selectOption("day");
     await page.locator(".toast.bad", { hasText: "not found" }).waitFor();
@@ -226,28 +224,27 @@ describe("models, profiles, selectors", () => {
     expect(await peer.getByRole("link", { name: /server/ }).count()).toBe(0);
   });
 
-  check("UI-32", "a model is found by alias; an unknown one only after the list is known", async ({ page, stage, go, url }) => {
+  check("UI-32", "a model is found by alias; an unknown one only after the list is known", async ({ page, stage, load, url }) => {
     stage.events = "held";
-    await go("/ui/models/gpt-x");
+    await load("/ui/models/gpt-x");
     await page.getByRole("status", { name: "Loading the model" }).waitFor();
     expect(await page.getByText("not found").count()).toBe(0);
     script(stage, [model("alpha-7b", "stopped", { aliases: ["gpt-x"] })]);
-    await page.reload();
-    await page.getByRole("heading", { name: "alpha-7b", level: 1 }).waitFor({ timeout: 15_000 });
-    await page.goto(`${url}/ui/models/alpha-8b`);
+    await reload(page);
+    await page.getByRole("heading", { name: "alpha-7b", level: 1 }).waitFor();
+    await visit(page, `${url}/ui/models/alpha-8b`);
     await page.getByRole("heading", { name: "Model not found" }).waitFor();
     await page.locator("main").getByRole("link", { name: "alpha-7b" }).waitFor();
   });
 
   check("UI-75", "a failed reload shows the reader's words; a good one refreshes the lists", async ({ page, go }) => {
     await go("/ui/models");
-    await page.locator(connected).waitFor();
     const good = readFileSync(config, "utf8");
     writeFileSync(config, `${good}\n  bad indent: [`);
-    await page.locator(".banner.bad", { hasText: "Reload failed" }).waitFor({ timeout: 20_000 });
+    await page.locator(".banner.bad", { hasText: "Reload failed" }).waitFor();
     expect(await page.locator(".banner.bad").innerText()).toMatch(/config\.yaml|line/);
     writeFileSync(config, good.replace("groups:", `  newcomer: {cmd: 'x', proxy: 'http://127.0.0.1:1'}\ngroups:`));
-    await page.locator(".banner.ok", { hasText: "Configuration reloaded" }).waitFor({ timeout: 20_000 });
+    await page.locator(".banner.ok", { hasText: "Configuration reloaded" }).waitFor();
     await page.locator('tr[data-model="newcomer"]').waitFor();
   }, { program: () => own.url });
 
@@ -256,7 +253,7 @@ describe("models, profiles, selectors", () => {
     activityPages(stage, () => [...Array.from({ length: 5 }, (_, i) => row(i + 1, { model: "c" })), ...Array.from({ length: 2 }, (_, i) => row(i + 9, { model: "b" }))]);
     await go("/ui/models");
     await page.getByRole("region", { name: "Peer east" }).waitFor();
-    const parts = () => page.locator("main section.card").evaluateAll((cards) => cards.map((card) => `${card.getAttribute("aria-label")}: ${[...card.querySelectorAll("tr[data-model]")].map((line) => line.getAttribute("data-model")).join(" ")}`));
+    const parts = () => page.locator("main section.card:not([hidden])").evaluateAll((cards) => cards.map((card) => `${card.getAttribute("aria-label")}: ${[...card.querySelectorAll("tr[data-model]")].map((line) => line.getAttribute("data-model")).join(" ")}`));
     await page.getByLabel("Group", { exact: true }).selectOption("group");
     await settled(async () => String(await parts()) === "big: a c,small: b,Peer east: east/x,Peer west: west/y");
     await page.getByLabel("Sort", { exact: true }).selectOption("most");
@@ -265,12 +262,44 @@ describe("models, profiles, selectors", () => {
     await settled(async () => String(await parts()) === "Reranker: c,Vision: c b,No capabilities reported: a,Peer east: east/x,Peer west: west/y");
     await page.getByRole("button", { name: "Fold Vision" }).click();
     await settled(async () => (await parts())[1] === "Vision: ");
-    await pause(350);
-    await page.reload();
+    await reload(page);
     await settled(async () => String(await parts()) === "Reranker: c,Vision: ,No capabilities reported: a,Peer east: east/x,Peer west: west/y");
     // sets of a matrix: a model stands in each of its sets
     stage.send("modelStatus", [model("a", "ready", { sets: ["day", "night"] }), model("b", "stopped", { sets: ["night"] }), model("c")]);
     await page.getByLabel("Group", { exact: true }).selectOption("group");
     await settled(async () => String(await parts()) === "day: a,night: b a,In no set: c");
   });
+
+  check("UI-83", "columns of the list follow a finger; rows far below stay in line, can be found and read", async ({ page, stage, go, context }) => {
+    script(stage, [...Array.from({ length: 120 }, (_, i) => model(`model-${i}`, "stopped", { description: "a model among many" })), model("east/x", "", { peerID: "east" })]);
+    await go("/ui/models");
+    const table = page.getByRole("group", { name: "Models, table", exact: true }).getByRole("table");
+    await settled(async () => (await table.getByRole("row").count()) === 121);
+    expect(await table.getByRole("columnheader").evaluateAll((heads) => heads.map((head) => head.getAttribute("aria-label")))).toEqual(["Model", "State", "TTL", "Memory", "Context", "Last used", "Actions"]);
+    const head = (name: string) => table.getByRole("columnheader", { name, exact: true });
+    const grip = table.getByRole("separator", { name: "Width of State", exact: true });
+    const width = async () => Math.round((await head("State").boundingBox())!.width);
+    const automatic = await width();
+    const at = (await grip.boundingBox())!;
+    const cdp = await context.newCDPSession(page);
+    const touch = (type: "touchStart" | "touchMove" | "touchEnd", x: number) => cdp.send("Input.dispatchTouchEvent", { type, touchPoints: type === "touchEnd" ? [] : [{ x: Math.round(x), y: Math.round(at.y + 8) }] });
+    await touch("touchStart", at.x + 12);
+    for (let by = 4; by <= 40; by += 4) await touch("touchMove", at.x + 12 - by);
+    await touch("touchEnd", 0);
+    await settled(async () => Math.abs((await width()) - automatic + 40) <= 1);
+    const narrow = await width();
+    await reload(page);
+    await settled(async () => (await width()) === narrow);
+    // the search of the browser finds what is off the screen, and goes there
+    await settled(async () => (await table.getByRole("row").count()) === 121);
+    expect(await page.evaluate(() => (globalThis as unknown as { find: (text: string) => boolean }).find("model-117"))).toBe(true);
+    const far = page.locator('tr[data-model="model-117"]');
+    await settled(async () => (await far.boundingBox())!.y < 800);
+    const lines = await far.evaluate((line: HTMLTableRowElement) => [...line.cells].map((cell, i) => cell.getBoundingClientRect().x - line.closest("table")!.rows[0]!.cells[i]!.getBoundingClientRect().x));
+    expect(lines.every((off) => Math.abs(off) < 1)).toBe(true);
+    expect((await head("State").boundingBox())!.y).toBeGreaterThanOrEqual(0); // the heads stay on the screen
+    await grip.focus();
+    await page.keyboard.press("Home");
+    await settled(async () => (await width()) === automatic);
+  }, { context: { hasTouch: true } });
 });

@@ -1,11 +1,13 @@
 // The real program as a child, as a user runs it.
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = join(import.meta.dirname, "../..");
+/** A folder that goes with all others when the checks have ended: see setup.ts. */
+export const folder = (): string => mkdtempSync(join(tmpdir(), "f-"));
 const venv = join(root, ".venv/bin/python");
 export const python = process.env["LLAMASWAP_PYTHON"] ?? (existsSync(venv) ? venv : "python3");
 
@@ -16,8 +18,15 @@ export interface Program {
   stop: () => Promise<void>;
 }
 
-export async function startProgram(flags: string[] = [], listen = "127.0.0.1:0", env: Record<string, string> = {}): Promise<Program> {
-  const child = spawn(python, ["-m", "llamaswap", "-listen", listen, ...flags], { cwd: root, env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+const running = new Set<ChildProcess>();
+/** What a check that failed, or a run that was stopped, left behind. */
+export const endAll = (): void => running.forEach((child) => child.kill("SIGTERM"));
+process.on("exit", endAll);
+
+export async function startProgram(flags: string[] = [], where = root): Promise<Program> {
+  const child = spawn(python, ["-m", "llamaswap", "-listen", "127.0.0.1:0", ...flags], { cwd: where, stdio: ["ignore", "pipe", "pipe"] });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
   let output = "";
   child.stdout.on("data", (data: Buffer) => (output += data.toString()));
   child.stderr.on("data", (data: Buffer) => (output += data.toString()));
@@ -26,7 +35,7 @@ export async function startProgram(flags: string[] = [], listen = "127.0.0.1:0",
     if (child.exitCode === null && child.signalCode === null) child.kill("SIGTERM");
     await ended;
   };
-  const deadline = Date.now() + 30_000;
+  const deadline = Date.now() + 60_000;
   for (;;) {
     const url = /listening on (https?:\/\/\S+)/.exec(output)?.[1];
     if (url) return { url, process: child, log: () => output, stop };
@@ -64,7 +73,7 @@ const claimed = (port: number): Promise<Server | null> =>
 
 /** Write a configuration whose models get ports of their own. */
 export async function configFile(text: string): Promise<string> {
-  const path = join(mkdtempSync(join(tmpdir(), "llamaswap-ui-")), "config.yaml");
+  const path = join(folder(), "config.yaml");
   writeFileSync(path, `startPort: ${await freePorts()}\n${text}`);
   return path;
 }
@@ -73,6 +82,13 @@ export async function configFile(text: string): Promise<string> {
 export async function startDemo(): Promise<Program> {
   const text = execFileSync(python, ["-c", "import sys; from llamaswap.demo.config import demo_config_text as text; print(text(sys.executable))"], { cwd: root, encoding: "utf8" });
   return startProgram(["-config", await configFile(text)]);
+}
+
+/** The program as a checkout has it before the UI was built. */
+export async function startUnbuilt(): Promise<Program> {
+  const where = folder();
+  cpSync(join(root, "llamaswap"), join(where, "llamaswap"), { recursive: true, filter: (path) => !/_web|__pycache__/.test(path) });
+  return startProgram([], where);
 }
 
 export const fakeUpstream = join(root, "tests/integration/fake_upstream.py");

@@ -1,10 +1,8 @@
-import { renameSync } from "node:fs";
-import { join } from "node:path";
 import http from "node:http";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect } from "vitest";
-import { check, model, pause, pick, script, settled } from "./harness";
-import { configFile, fakeUpstream, python, startProgram, type Program } from "./program";
+import { check, model, pick, reload, script, settled, visit } from "./harness";
+import { configFile, fakeUpstream, python, startProgram, startUnbuilt, type Program } from "./program";
 
 let own: Program;
 
@@ -104,18 +102,17 @@ describe("serving and routing", () => {
 
   check("UI-07", "everything works below a prefix", async ({ page, stage, go, url }) => {
     await go("/ui/");
-    await page.locator("#connection", { hasText: "Connected" }).waitFor();
     for (const [path, heading] of [["models", "Models"], ["activity", "Activity"], ["logs", "Logs"], ["performance", "Performance"], ["hardware", "Hardware"], ["timeline", "Timeline"], ["settings", "Settings"]]) {
-      await page.goto(`${url}/ui/${path}`);
+      await visit(page, `${url}/ui/${path}`);
       await page.getByRole("heading", { name: heading!, level: 1 }).waitFor();
       if (path === "logs") await page.getByRole("log", { name: "Proxy, lines" }).getByText("Request ").first().waitFor();
     }
-    await page.goto(`${url}/ui/playground/chat`);
+    await visit(page, `${url}/ui/playground/chat`);
     await pick(page, "demo-small");
     await page.getByRole("textbox", { name: "Message" }).fill("hello");
     await page.keyboard.press("Enter");
-    await page.locator(".turn.assistant .md").waitFor({ timeout: 20_000 });
-    await page.reload();
+    await page.locator(".turn.assistant .md").waitFor();
+    await reload(page);
     await page.getByRole("textbox", { name: "Message" }).waitFor();
     expect(stage.seen.filter((item) => item.path.startsWith("OUTSIDE")).map((item) => item.path)).toEqual([]);
   }, { mount: "/ai" });
@@ -134,7 +131,6 @@ describe("serving and routing", () => {
     script(stage, [model("m")]);
     stage.on("GET", /assets\/performance-/, { status: 404, text: "gone" });
     await go();
-    await page.locator("#connection", { hasText: "Connected" }).waitFor();
     await page.locator(".nav").getByRole("link", { name: "Performance", exact: true }).click();
     await page.getByRole("heading", { name: "The UI was updated" }).waitFor();
     await page.getByRole("button", { name: "Reload" }).waitFor();
@@ -144,15 +140,7 @@ describe("serving and routing", () => {
 
   check("UI-10", "without a build the page says how to get one, and the API answers", async ({ page, allow }) => {
     allow(/503/);
-    const built = join(import.meta.dirname, "../../llamaswap/_web/manifest.json");
-    renameSync(built, `${built}.away`); // read once at start: programs that run are not touched
-    let bare: Program | undefined;
-    try {
-      bare = await startProgram();
-      await ask(`${bare.url}/ui/`);
-    } finally {
-      renameSync(`${built}.away`, built);
-    }
+    const bare = await startUnbuilt();
     try {
       const answer = await page.goto(`${bare.url}/ui/`);
       expect(answer!.status()).toBe(503);
@@ -163,5 +151,3 @@ describe("serving and routing", () => {
     }
   });
 });
-
-void pause;

@@ -1,7 +1,6 @@
 import { describe, expect } from "vitest";
-import { activityPages, axeClean, check, flight, model, pause, row, script, settled, type Scene } from "./harness";
+import { activityPages, axeClean, check, escape, flight, model, quiet, ready, row, script, settled, visit, type Scene } from "./harness";
 
-const connected = "#connection:has-text('Connected')";
 export const PAGES: [string, string][] = [
   ["", "Overview"], ["models", "Models"], ["models/demo", "demo"], ["models/demo?tab=details", "demo"], ["activity", "Activity"], ["captures/1", "Capture #1"], ["logs", "Logs"],
   ["performance", "Performance"], ["timeline", "Timeline"], ["playground/chat", "Playground"], ["playground/images", "Playground"], ["playground/speech", "Playground"], ["playground/transcription", "Playground"],
@@ -22,9 +21,8 @@ describe("shell, preferences, access", () => {
       furnished(stage);
       for (const [path, heading] of PAGES) {
         await page.setViewportSize({ width: 1280, height: 800 });
-        await page.goto(`${url}/ui/${path}`);
+        await visit(page, `${url}/ui/${path}`);
         await page.getByRole("heading", { name: heading, level: 1 }).waitFor({ state: "attached" });
-        await page.locator(connected).waitFor();
         await settled(async () => (await page.locator("main .skeleton").count()) === 0);
         await axeClean(page);
         for (const width of [768, 390, 320]) {
@@ -42,8 +40,8 @@ describe("shell, preferences, access", () => {
     stage.on("POST", /models\/unload\/demo/, { text: "OK" });
     stage.on("GET", /^\/logs\/stream\/demo/, { text: "its log\n" });
     await go("/ui/models");
-    await page.locator(connected).waitFor();
     stage.send("inflight", { operation: "remove", id: "1" });
+    await page.locator(".strip", { hasText: "0 in flight" }).waitFor(); // else unloading would ask first
     const focused = () => page.evaluate(() => document.activeElement?.getAttribute("data-model") ?? document.activeElement?.getAttribute("aria-label") ?? document.activeElement?.tagName ?? "");
     const ring = async (what: string) => {
       const seen = await page.evaluate(() => {
@@ -66,7 +64,7 @@ describe("shell, preferences, access", () => {
     await ring("a row");
     await page.keyboard.press("Control+k");
     await page.getByRole("combobox", { name: "Command" }).waitFor();
-    await page.keyboard.press("Escape");
+    await escape(page);
     await settled(async () => (await focused()) === "broken");
     await palette("unload demo");
     await page.keyboard.press("Enter");
@@ -110,7 +108,6 @@ describe("shell, preferences, access", () => {
   check("UI-65", "on a phone the sheet closes on a choice, and the heading has the focus", async ({ page, stage, go }) => {
     furnished(stage);
     await go();
-    await page.locator(connected).waitFor();
     await page.getByRole("button", { name: "Open navigation" }).click();
     await page.getByRole("dialog").getByRole("link", { name: "Activity" }).click();
     await page.getByRole("heading", { name: "Activity", level: 1 }).waitFor();
@@ -136,7 +133,7 @@ describe("shell, preferences, access", () => {
     expect(await ground()).toBe("rgb(15, 18, 22)");
     await page.unroute(/assets\/.*\.js/);
     await page.reload();
-    await page.locator(connected).waitFor();
+    await ready(page);
   }, { init: ({ allow }) => allow(/ERR_FAILED/) });
 
   check("UI-67", "what the reference program remembered is taken over once and left as it is", async ({ page, stage, go }) => {
@@ -151,7 +148,7 @@ describe("shell, preferences, access", () => {
     expect(await page.getByRole("group", { name: "Requests, table", exact: true }).locator("th").allInnerTexts()).toEqual(["ID", "Time", "Model"]);
     expect(stage.requests("GET", /limit=50/).length).toBeGreaterThan(0);
     await page.keyboard.press("Control+b");
-    await pause(350);
+    await settled(() => page.evaluate(() => localStorage.getItem("llamaswap.ui") !== null));
     const kept = await page.evaluate((keys) => keys.map((key) => localStorage.getItem(key)), Object.keys(old));
     expect(kept).toEqual(Object.values(old));
     expect(JSON.parse((await page.evaluate(() => localStorage.getItem("llamaswap.ui")))!).prefs.activitySize).toBe(50);
@@ -166,18 +163,16 @@ describe("shell, preferences, access", () => {
     await page.locator('tr[data-model="demo"]').waitFor();
     await page.getByRole("button", { name: /Theme: system/ }).click();
     await settled(() => page.evaluate(() => document.documentElement.dataset["theme"] === "light"));
-    await pause(350);
+    await quiet(page, 300); // by then it would have been stored
     await page.locator(".nav").getByRole("link", { name: "Playground", exact: true }).click();
     await page.getByRole("textbox", { name: "Message" }).waitFor();
     expect(await page.locator(".toast, [role=alert]").count()).toBe(0);
   });
 
-  check("UI-69", "a preference set in one tab reaches the other", async ({ page, stage, open, go, url }) => {
+  check("UI-69", "a preference set in one tab reaches the other", async ({ page, stage, open, go }) => {
     furnished(stage);
     await go("/ui/settings");
-    const other = await open();
-    await other.goto(`${url}/ui/settings`);
-    await other.locator(connected).waitFor();
+    const other = await open("/ui/settings");
     await page.getByRole("group", { name: "Theme" }).getByRole("button", { name: "Dark" }).click();
     await settled(() => other.evaluate(() => document.documentElement.dataset["theme"] === "dark"));
     await other.close();
@@ -186,7 +181,6 @@ describe("shell, preferences, access", () => {
   check("UI-70", "reduced motion means none", async ({ page, stage, go }) => {
     furnished(stage);
     await go();
-    await page.locator(connected).waitFor();
     const moving = await page.evaluate(() => [...document.querySelectorAll("*")].filter((element) => {
       const style = getComputedStyle(element);
       return style.animationName !== "none" || style.transitionDuration.split(",").some((time) => parseFloat(time) > 0.001);
@@ -197,7 +191,6 @@ describe("shell, preferences, access", () => {
   check("UI-71", "another site cannot unload models; a script can", async ({ page, stage, go, open, allow }) => {
     allow(/403/, /CORS/, /ERR_FAILED/);
     await go("/ui/models");
-    await page.locator(connected).waitFor();
     await fetch(`${stage.url}/v1/embeddings`, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ model: "demo-embed", input: "x" }) });
     const loaded = page.locator('tr[data-model="demo-embed"]', { hasText: "Ready" });
     await loaded.waitFor();
@@ -217,7 +210,8 @@ describe("shell, preferences, access", () => {
     }, `${stage.url}/api/models/unload`);
     await settled(() => asked().length === 3 && asked()[2]!.status !== undefined);
     expect(asked()[2]!.status).toBe(403);
-    await pause(200);
+    const { running } = (await (await fetch(`${stage.url}/running`)).json()) as { running: { model: string; state: string }[] };
+    expect(running.filter((item) => item.model === "demo-embed").map((item) => item.state)).toEqual(["ready"]);
     expect(await loaded.count()).toBe(1);
     expect((await fetch(`${stage.url}/api/models/unload/demo-embed`, { method: "POST" })).status).toBe(200);
     await page.locator('tr[data-model="demo-embed"]', { hasText: "Stopped" }).waitFor();
@@ -234,11 +228,14 @@ describe("shell, preferences, access", () => {
       document.addEventListener("securitypolicyviolation", (event) => (globalThis as unknown as { broken: string[] }).broken.push(event.violatedDirective));
     });
     await go();
-    await page.locator(connected).waitFor();
     expect(policies[0]).toContain("script-src 'self'");
     expect(policies[0]).toContain("object-src 'none'");
     expect(policies[0]).toContain("require-trusted-types-for 'script'");
-    for (const name of ["Logs", "Performance", "Playground", "Timeline"]) await page.locator(".nav").getByRole("link", { name, exact: true }).click();
+    for (const name of ["Logs", "Performance", "Playground", "Timeline"]) {
+      await page.locator(".nav").getByRole("link", { name, exact: true }).click();
+      await page.getByRole("heading", { name, level: 1 }).waitFor({ state: "attached" });
+      await quiet(page);
+    }
     expect(await page.evaluate(() => (globalThis as unknown as { broken: string[] }).broken)).toEqual([]);
   });
 
@@ -261,9 +258,8 @@ describe("shell, preferences, access", () => {
     furnished(stage);
     await page.setViewportSize({ width: 640, height: 400 }); // 1280 × 800 at 200 %
     for (const [path, heading] of [["", "Overview"], ["models", "Models"], ["activity", "Activity"], ["settings", "Settings"]] as const) {
-      await page.goto(`${url}/ui/${path}`);
+      await visit(page, `${url}/ui/${path}`);
       await page.getByRole("heading", { name: heading, level: 1 }).waitFor();
-      await page.locator(connected).waitFor();
       await page.evaluate(() => {
         const sheet = new CSSStyleSheet();
         sheet.replaceSync("* { line-height: 1.5 !important; letter-spacing: 0.12em !important; word-spacing: 0.16em !important; } p { margin-bottom: 2em !important; }");

@@ -30,13 +30,15 @@ export class Stage {
   attempts: number[] = [];
   /** Text put into the head of the page, for the limits a test shortens. */
   timing = "";
-  readonly streams = new Set<ServerResponse>();
+  /** The event streams that are open, with what each was asked for. */
+  readonly streams = new Map<ServerResponse, string>();
   private readonly rules: Rule[] = [];
   private readonly server: http.Server;
   url = "";
 
   constructor(
-    private readonly upstream: string,
+    /** Where what is not answered here goes; a test may exchange it. */
+    public upstream: string,
     private readonly mount = "",
   ) {
     this.server = http.createServer((request, response) => void this.handle(request, response));
@@ -77,12 +79,18 @@ export class Stage {
   }
 
   raw(text: string): void {
-    for (const stream of this.streams) stream.write(text);
+    for (const stream of this.streams.keys()) stream.write(text);
+  }
+
+  /** Whether one stream is open, the one that an exchange of topics ends with. */
+  tells(topic: string): boolean {
+    const [path, ...others] = this.streams.values();
+    return others.length === 0 && path !== undefined && path.includes(topic);
   }
 
   /** Wait until the streams have taken what was written. */
   async drained(): Promise<void> {
-    await Promise.all([...this.streams].filter((stream) => stream.writableNeedDrain).map((stream) => new Promise<void>((resolve) => {
+    await Promise.all([...this.streams.keys()].filter((stream) => stream.writableNeedDrain).map((stream) => new Promise<void>((resolve) => {
       const done = () => {
         stream.off("drain", done).off("close", done);
         resolve();
@@ -92,7 +100,7 @@ export class Stage {
   }
 
   drop(): void {
-    for (const stream of this.streams) stream.destroy();
+    for (const stream of this.streams.keys()) stream.destroy();
     this.streams.clear();
   }
 
@@ -131,7 +139,7 @@ export class Stage {
       response.writeHead(503).end();
       return;
     }
-    this.streams.add(response);
+    this.streams.set(response, path);
     response.on("close", () => this.streams.delete(response));
     if (this.events === "held") return;
     response.writeHead(200, { "Content-Type": "text/event-stream", "Cache-Control": "no-cache" });
@@ -170,7 +178,7 @@ export class Stage {
       answer.on("error", () => response.destroy());
     });
     if (/^\/api\/events(\?|$)/.test(path)) {
-      this.streams.add(response);
+      this.streams.set(response, path);
       response.on("close", () => this.streams.delete(response));
     }
     onward.on("error", () => {

@@ -32,4 +32,18 @@ describe("a list that stays at its end", () => {
     follower.scrolled(list(1000, 565)); // 35 pixels above it
     expect(follower.on).toBe(true);
   });
+
+  test("a move upwards counts before its event has come, growing does not", () => {
+    const follower = new Follower();
+    const element = list(1000, 0);
+    follower.keepUp(element); // the first lines
+    expect(element.scrollTop).toBe(600);
+    const grown = list(2000, 600);
+    follower.keepUp(grown);
+    expect(grown.scrollTop).toBe(1600);
+    grown.scrollTop = 900;
+    follower.keepUp(grown); // a line that came before the event
+    expect(grown.scrollTop).toBe(900);
+    expect(follower.on).toBe(false);
+  });
 });

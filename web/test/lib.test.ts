@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { contrast, legible, PLAIN, runs, stripped, styleAfter } from "../src/lib/ansi";
 import { splitBlocks } from "../src/lib/blocks";
+import { afterKey, AUTOMATIC, chosen, NARROWEST, released, storedWidths, WIDEST, within } from "../src/lib/widths";
 import { arranged, moved, toggled } from "../src/lib/columns";
 import { csv, markdown, weightedSpeed } from "../src/lib/export";
 import { isFiltered, readFilters, serverQuery, validId } from "../src/lib/filters";
@@ -108,6 +109,35 @@ describe("columns", () => {
   test("moving and toggling", () => {
     expect(moved(all, { hidden: [], order: [] }, "c", 0).order).toEqual(["c", "a", "b"]);
     expect(toggled({ hidden: ["a"], order: [] }, "a").hidden).toEqual([]);
+  });
+});
+
+describe("column widths", () => {
+  const measured = { id: 60.5, model: 120, error: 300 };
+  test("the first one chosen fixes all that are there", () => {
+    const widths = chosen(AUTOMATIC, measured, "model", 199.6);
+    expect(widths).toEqual({ px: { id: 60.5, model: 200, error: 300 }, chosen: ["model"] });
+    expect(chosen(widths, { ...measured, model: 200 }, "id", 70).chosen).toEqual(["model", "id"]);
+  });
+  test("a column that is hidden meanwhile keeps its width", () => {
+    expect(chosen({ px: { meta: 90, id: 40 }, chosen: ["meta"] }, measured, "id", 80).px).toMatchObject({ meta: 90, id: 80 });
+  });
+  test("none is narrower or wider than can be used", () => {
+    expect([within(-20), within(NARROWEST), within(99_999)]).toEqual([NARROWEST, NARROWEST, WIDEST]);
+    expect(chosen(AUTOMATIC, measured, "id", 3).px["id"]).toBe(NARROWEST);
+  });
+  test("one let go leaves the others; the last one the whole table", () => {
+    const two = chosen(chosen(AUTOMATIC, measured, "id", 80), {}, "model", 90);
+    expect(released(two, "model")).toEqual({ px: { id: 80, error: 300 }, chosen: ["id"] });
+    expect(released(released(two, "model"), "id")).toEqual(AUTOMATIC);
+    expect(released(AUTOMATIC, "id")).toEqual(AUTOMATIC);
+  });
+  test("arrows move the edge, more with Shift, and stop at the ends", () => {
+    expect([afterKey("ArrowRight", 100, false), afterKey("ArrowLeft", 100, true), afterKey("ArrowLeft", 42, false), afterKey("ArrowUp", 100, false)]).toEqual([110, 50, NARROWEST, null]);
+  });
+  test("what was stored is believed as far as it makes sense", () => {
+    expect(storedWidths({ activity: { px: { id: 50, model: "wide", error: -3, meta: 1e9 }, chosen: ["id", "gone"] }, broken: null, none: { px: { id: 50 }, chosen: [] }, odd: { px: 3, chosen: "id" } })).toEqual({ activity: { px: { id: 50 }, chosen: ["id"] } });
+    expect(storedWidths("nonsense")).toEqual({});
   });
 });
 

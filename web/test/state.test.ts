@@ -1,4 +1,4 @@
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { lanesOf, marksOf, minus, overlap, segmentsOf, sentence, stacked } from "../src/lib/residency";
 import { DEFAULTS, imported, validated } from "../src/state/prefs";
 import { fromHash, parse } from "../src/state/router";
@@ -50,6 +50,7 @@ describe("preferences", () => {
     expect(prefs.activitySize).toBe(25);
     expect("evil" in prefs).toBe(false);
     expect(validated("nonsense")).toEqual(DEFAULTS);
+    expect(validated({ columnWidths: { inflight: { px: { model: 90 }, chosen: ["model"] }, other: 7 } }).columnWidths).toEqual({ inflight: { px: { model: 90 }, chosen: ["model"] } });
   });
   test("the reference program's keys are understood", () => {
     const old: Record<string, unknown> = { theme: true, "perf-window": 2, "app-title": "(set title)", "playground-endpoint": "v1/messages", "activity-histogram-collapsed": true, "activity-columns": { id: true, cached: false } };
@@ -137,6 +138,28 @@ describe("hub", () => {
       expect(JSON.parse(events.events[1]!.data)).toEqual({ operation: "snapshot", requests: [] });
     } finally {
       globalThis.fetch = before;
+    }
+  });
+
+  test("a stream that is refused is asked for again after 1, 2, 4, 5, 5 s, more or less a fifth", async () => {
+    vi.useFakeTimers();
+    const asked: number[] = [];
+    vi.stubGlobal("fetch", async () => {
+      asked.push(Date.now());
+      return new Response("", { status: 503 });
+    });
+    try {
+      new Hub("/api/events").attach({ post: () => undefined });
+      await vi.advanceTimersByTimeAsync(24_000);
+      const pauses = asked.slice(1, 6).map((at, i) => at - asked[i]!);
+      expect(pauses.length).toBe(5);
+      for (const [i, about] of [1_000, 2_000, 4_000, 5_000, 5_000].entries()) {
+        expect(pauses[i]).toBeGreaterThanOrEqual(0.8 * about);
+        expect(pauses[i]).toBeLessThanOrEqual(1.2 * about);
+      }
+    } finally {
+      vi.unstubAllGlobals();
+      vi.useRealTimers();
     }
   });
 });

@@ -14,6 +14,7 @@ import { throttled } from "../lib/throttle";
 import { Button, Card, Check, Chip, Empty, Select, Skeletons } from "../ui/basics";
 import { Icon } from "../ui/icons";
 import { memoryReason, memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
+import { ColumnHead, SizedTable } from "../ui/sizedtable";
 import { slowTick } from "../ui/ticker";
 
 const records = signal<ListRecord[]>([]);
@@ -74,12 +75,11 @@ const view = computed(() => {
   const query = route.value.query.get("q") ?? "";
   const all = localModels.value;
   const hidden = prefs.value.unlisted ? 0 : all.filter((model) => model.unlisted).length;
-  const listed = prefs.value.unlisted ? all : all.filter((model) => !model.unlisted);
-  const shown = listed.filter((model) => matches(model, query));
+  const listed = prefs.value.unlisted ? [...all] : all.filter((model) => !model.unlisted);
   const pinned = new Set(prefs.value.pinned);
   const sort = prefs.value.modelSort;
   const busy = inflightByModel.value;
-  shown.sort((a, b) => {
+  listed.sort((a, b) => {
     const first = Number(pinned.has(b.id)) - Number(pinned.has(a.id));
     if (first) return first;
     if (sort === "state") return (ORDER[a.state] ?? 9) - (ORDER[b.state] ?? 9) || (busy.get(b.id) ?? 0) - (busy.get(a.id) ?? 0) || 0;
@@ -87,7 +87,9 @@ const view = computed(() => {
     if (sort === "most") return (requestsOf.value.get(b.id) ?? 0) - (requestsOf.value.get(a.id) ?? 0);
     return 0;
   });
-  return { shown, total: all.length, hidden, query };
+  const found = new Set<Model>();
+  for (const model of [...listed, ...peerModels.value]) if (matches(model, query)) found.add(model);
+  return { listed, found, shown: listed.filter((model) => found.has(model)).length, total: all.length, hidden, query };
 });
 
 export default function Models() {
@@ -102,7 +104,7 @@ export default function Models() {
     void countRequests();
     return activityRevision.subscribe((revision) => revision && countSoon());
   }, [sort]);
-  const { shown, total, hidden, query } = view.value;
+  const { listed, found, shown, total, hidden, query } = view.value;
   const ready = localModels.value.filter((model) => model.state === "ready").length;
   const running = localModels.value.some((model) => model.state === "ready" || model.state === "starting");
   const selectors = records.value.filter((record) => record.type === "selector");
@@ -111,7 +113,7 @@ export default function Models() {
     <>
       <div class="page-head">
         <h1 tabIndex={-1}>Models</h1>
-        <span class="muted">{shown.length} of {total} · {ready} ready</span>
+        <span class="muted">{shown} of {total} · {ready} ready</span>
         <span class="push" />
         <Button icon="power" disabled={!running || unloadingAll.value || !online.value} reason={online.value ? undefined : OFFLINE} onClick={() => void unloadAll()}>Unload all</Button>
       </div>
@@ -123,13 +125,11 @@ export default function Models() {
         <div><Select label="Group" value={prefs.value.modelGroup} options={[["none", "No groups"], ["group", "By group or set"], ["capability", "By capability"]]} onChange={(value) => setPref("modelGroup", value as "none")} /></div>
         <Check label={`Unlisted${hidden ? ` (${hidden} hidden)` : ""}`} checked={prefs.value.unlisted} onChange={(on) => setPref("unlisted", on)} />
       </div>
-      {shown.length === 0 ? (
+      {shown === 0 && (
         <Card>{total === 0 ? <Empty>No models are configured. Add a <code>models:</code> section to the configuration file; <code>python -m llamaswap init DIR</code> writes one for a folder of models.</Empty> : <Empty>No model matches. <Button small onClick={() => setQuery({ q: null })}>Clear filter</Button></Empty>}</Card>
-      ) : grouped(shown, prefs.value.modelGroup).map(([name, members]) => <Group key={name} name={name} models={members} />)}
-      {[...byPeer.value].map(([peer, members]) => {
-        const found = members.filter((model) => matches(model, query));
-        return found.length > 0 && <Group key={`peer ${peer}`} name={`Peer ${peer}`} models={found} peers />;
-      })}
+      )}
+      {grouped(listed, prefs.value.modelGroup).map(([name, members]) => <Group key={name} name={name} models={members} found={found} />)}
+      {[...byPeer.value].map(([peer, members]) => <Group key={`peer ${peer}`} name={`Peer ${peer}`} models={members} found={found} peers />)}
     </>
   );
 }
@@ -156,19 +156,27 @@ function grouped(list: Model[], by: "none" | "group" | "capability"): [string, M
   return [...parts].sort(([a], [b]) => Number(!a) - Number(!b) || naturally(a, b)).map(([name, members]) => [title(name), members]);
 }
 
-function Group({ name, models: members, peers = false }: { name: string; models: Model[]; peers?: boolean }) {
-  if (!name) return <Card><ModelTable models={members} /></Card>;
+interface Part {
+  models: Model[];
+  /** What the filter lets through. The others stay in the page, hidden: to bring three hundred rows back is then no work. */
+  found: ReadonlySet<Model>;
+  peers?: boolean;
+}
+
+function Group({ name, models: members, found, peers = false }: Part & { name: string }) {
+  const shown = members.filter((model) => found.has(model));
+  if (!name) return <section class="card" hidden={!shown.length}><ModelTable label="Models" models={members} found={found} /></section>;
   const { foldedGroups } = prefs.value;
   const folded = foldedGroups.includes(name);
-  const ready = members.filter((model) => model.state === "ready").length;
+  const ready = shown.filter((model) => model.state === "ready").length;
   return (
-    <section class="card" aria-label={name}>
+    <section class="card" aria-label={name} hidden={!shown.length}>
       <header>
         <Button kind="quiet" small icon={folded ? "right" : "down"} label={`${folded ? "Show" : "Fold"} ${name}`} expanded={!folded} onClick={() => setPref("foldedGroups", folded ? foldedGroups.filter((item) => item !== name) : [...foldedGroups, name])} />
         <h2>{name}</h2>
-        <span class="push muted small">{plural(members.length, "model")}{ready > 0 && ` · ${ready} ready`}</span>
+        <span class="push muted small">{plural(shown.length, "model")}{ready > 0 && ` · ${ready} ready`}</span>
       </header>
-      {!folded && <ModelTable models={members} peers={peers} />}
+      {!folded && <ModelTable label={name} models={members} found={found} peers={peers} />}
     </section>
   );
 }
@@ -176,43 +184,65 @@ function Group({ name, models: members, peers = false }: { name: string; models:
 /** Rows that are added in one frame: many at once would hold up what is being typed. */
 const AT_ONCE = 25;
 
-/** The rows that are there already and so many new ones; the next frame brings more. */
-function useGradually(wanted: Model[]): Model[] {
+/** The rows that are there already and so many new ones, those that are shown first; the next frame brings more. */
+function useGradually(wanted: Model[], found: ReadonlySet<Model>): Model[] {
   const there = useRef<ReadonlySet<string>>(new Set());
+  const room = useRef(AT_ONCE);
   const frame = useSignal(0);
   void frame.value;
-  let room = AT_ONCE;
-  const rows = wanted.filter((model) => there.current.has(model.id) || room-- > 0);
+  const taken = new Set(wanted.filter((model) => there.current.has(model.id)));
+  for (const seen of [true, false])
+    for (const model of wanted) if (room.current > 0 && found.has(model) === seen && !taken.has(model)) {
+      taken.add(model);
+      room.current -= 1;
+    }
+  const rows = wanted.filter((model) => taken.has(model));
   there.current = new Set(rows.map((model) => model.id));
   const behind = rows.length < wanted.length;
   useEffect(() => {
     if (!behind) return;
-    const next = requestAnimationFrame(() => (frame.value += 1));
+    const next = requestAnimationFrame(() => {
+      room.current = AT_ONCE;
+      frame.value += 1;
+    });
     return () => cancelAnimationFrame(next);
   });
   return rows;
 }
 
-function ModelTable({ models: all, peers = false }: { models: Model[]; peers?: boolean }) {
+const HEADS = [["model", "Model"], ["state", "State"], ["ttl", "TTL"], ["memory", "Memory"], ["context", "Context"], ["used", "Last used"], ["actions", "Actions"]] as const;
+const IDS = HEADS.map(([id]) => id);
+/** What is known of a model that another server runs. */
+const PEER_IDS = ["model", "state", "context"];
+
+function ModelTable({ models: all, found, label, peers = false }: Part & { label: string }) {
   const { pinned, capabilityTags } = prefs.value;
-  const rows = useGradually(all);
+  const rows = useGradually(all, found);
+  const ids: readonly string[] = peers ? PEER_IDS : IDS;
   return (
-    <table class="table models cards">
-      <thead><tr><th>Model</th><th>State</th>{!peers && <><th>TTL</th><th>Memory</th></>}<th class="num">Context</th>{!peers && <><th>Last used</th><th>Actions</th></>}</tr></thead>
-      <tbody>{rows.map((model) => <Row key={model.id} model={model} peer={peers} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
-    </table>
+    <SizedTable name={peers ? "peers" : "models"} ids={ids} label={label} class={`models cards ${peers ? "peers" : ""}`}>
+      <thead><tr>{HEADS.map(([id, title]) => ids.includes(id) && <ColumnHead key={id} id={id} title={title} numeric={id === "context"} />)}</tr></thead>
+      <tbody>{rows.map((model) => <Row key={model.id} model={model} off={!found.has(model)} peer={peers} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
+    </SizedTable>
   );
 }
 
-class Row extends ModelComponent<{ model: Model; peer: boolean; pinned: boolean; tags: boolean }> {
+class Row extends ModelComponent<{ model: Model; off: boolean; peer: boolean; pinned: boolean; tags: boolean }> {
   /** Whether a card on a small screen shows all its fields. */
   readonly open = signal(false);
+  /** Bound to the element itself: a row that comes or goes is not drawn anew. */
+  readonly off = signal(this.props.off);
+
+  override shouldComponentUpdate(next: Row["props"]): boolean {
+    this.off.value = next.off;
+    return super.shouldComponentUpdate({ ...next, off: this.props.off });
+  }
 
   render(): JSX.Element {
     const { model, peer, pinned, tags } = this.props;
     const aliases = model.aliases.length ? ` · ${model.aliases.join(", ")}` : "";
     return (
-      <tr tabIndex={0} data-model={model.id} class={this.open.value ? "open" : ""} onKeyDown={(event) => rowKey(event, model)}>
+      <tr hidden={this.off} tabIndex={0} data-model={model.id} class={this.open.value ? "open" : ""} onKeyDown={(event) => rowKey(event, model)}>
         <td class="main desc">
           <div class="row">
             {!peer && <button type="button" class="button quiet small icon-only" aria-pressed={pinned} title={pinned ? "Unpin" : "Pin"} aria-label={`${pinned ? "Unpin" : "Pin"} ${modelName(model)}`} style={{ color: pinned ? "var(--accent)" : "var(--muted)" }} onClick={() => togglePin(model.id)}><Icon name="pin" /></button>}

@@ -1,6 +1,7 @@
 // What this browser remembers: one key, checked field by field, shared between tabs.
 // The keys of the reference program are read once as an import and never written.
 import { signal } from "@preact/signals";
+import { storedWidths, type Widths } from "../lib/widths";
 
 export interface ColumnSet {
   hidden: string[];
@@ -28,6 +29,8 @@ export interface Prefs {
   activityColumns: ColumnSet;
   modelColumns: ColumnSet;
   inflightColumns: ColumnSet;
+  /** By the name of the table. */
+  columnWidths: Record<string, Widths>;
   histogramsOpen: boolean;
   inflightOpen: boolean;
   filtersOpen: boolean;
@@ -95,6 +98,7 @@ export const DEFAULTS: Prefs = {
   activityColumns: columns(["req_path", "resp_content_type", "drafted", "meta"]),
   modelColumns: columns(["req_path", "resp_content_type", "drafted", "meta", "model"]),
   inflightColumns: columns(["user_agent", "session_id"]),
+  columnWidths: {},
   histogramsOpen: true,
   inflightOpen: true,
   filtersOpen: false,
@@ -174,6 +178,7 @@ export function validated(raw: unknown): Prefs {
     const choices = CHOICES[key as keyof Prefs];
     if (value !== undefined && sameShape(value, model) && (!choices || choices.includes(value))) prefs[key] = value;
   }
+  prefs["columnWidths"] = storedWidths(prefs["columnWidths"]);
   return prefs as unknown as Prefs;
 }
 

@@ -17,8 +17,8 @@ import { Button, Card, Chip, CommitInput, Dialog, Empty, ErrorNote, Field, Selec
 import { ColumnMenu } from "./columnmenu";
 import { CaptureDialog } from "./captureview";
 import { Histogram } from "./histogram";
-import { Icon } from "./icons";
 import { InflightTable } from "./inflighttable";
+import { ColumnHead, SizedTable } from "./sizedtable";
 import { Status } from "./status";
 import { slowTick } from "./ticker";
 
@@ -177,7 +177,7 @@ function Toolbar({ filters, model, page }: { filters: Filters; model: string | n
       <h2>{model ? "Recent activity" : "Requests"} {page && <span class="muted num">{count(page.total)}</span>}</h2>
       <span class="push row wrap">
         <Button small icon="filter" pressed={prefs.value.filtersOpen} onClick={() => setPref("filtersOpen", !prefs.value.filtersOpen)}>Filters{active && <Chip tone="accent">on</Chip>}</Button>
-        <ColumnMenu all={all} titles={TITLES} wish={prefs.value[key]} label="Columns of requests" onChange={(wish) => setPref(key, wish)} />
+        <ColumnMenu all={all} titles={TITLES} table={key} wish={prefs.value[key]} label="Columns of requests" onChange={(wish) => setPref(key, wish)} />
         <Button small icon="download" disabled={page === null} onClick={() => (exporting.value = true)}>Export</Button>
       </span>
       {exporting.value && page && <ExportDialog page={page} model={model} onClose={() => (exporting.value = false)} />}
@@ -261,8 +261,8 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
   const rows = page.data.filter((row) => passes(row, filters));
   const at = rows.findIndex((row) => row.id === opened.value);
   return (
-    <div class={`scroll-x ${stale ? "stale" : ""}`} tabIndex={0} role="group" aria-label="Requests, table">
-      <table class="table cards">
+    <>
+      <SizedTable name={key} ids={columns} label="Requests" class="cards" stale={stale}>
         <thead><tr>{columns.map((id) => <Head key={id} id={id} filters={filters} />)}</tr></thead>
         <tbody>
           {rows.map((row) => (
@@ -273,22 +273,16 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
             </tr>
           ))}
         </tbody>
-      </table>
+      </SizedTable>
       {opened.value !== null && <CaptureDialog id={opened.value} row={rows[at] ?? null} onClose={() => (opened.value = null)} previous={rows[at - 1] ? () => (opened.value = rows[at - 1]!.id) : null} next={rows[at + 1] ? () => (opened.value = rows[at + 1]!.id) : null} />}
-    </div>
+    </>
   );
 }
 
 function Head({ id, filters }: { id: string; filters: Filters }) {
-  const numeric = NUMERIC.has(id) ? "num" : "";
-  if (!SORTS.has(id)) return <th>{TITLES[id]}</th>;
-  const active = filters.sort === id;
-  const next = active && filters.order === "asc" ? "desc" : "asc";
-  return (
-    <th class={numeric} aria-sort={active ? (filters.order === "asc" ? "ascending" : "descending") : undefined}>
-      <button type="button" onClick={() => setQuery({ sort: id, order: next, page: null })}>{TITLES[id]}{active && <Icon name={filters.order === "asc" ? "up" : "down"} />}</button>
-    </th>
-  );
+  const order = filters.sort === id ? filters.order : null;
+  const sort = { order, onClick: () => setQuery({ sort: id, order: order === "asc" ? "desc" : "asc", page: null }) };
+  return <ColumnHead id={id} title={TITLES[id]!} numeric={NUMERIC.has(id)} sort={SORTS.has(id) ? sort : undefined} />;
 }
 
 const MAIN = new Set(["model", "resp_status_code", "gen_speed", "time", "error", "capture"]);

@@ -1,6 +1,6 @@
 // The small parts that every page is made of.
 import type { ComponentChildren, JSX } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { copy } from "../state/actions";
 import { Icon } from "./icons";
 
@@ -205,10 +205,13 @@ export function Select({ value, options, onChange, label, disabled }: { value: s
   );
 }
 
-/** A native dialog: focus moves in, Esc closes, focus returns. */
+/**
+ * A native dialog: focus moves in, Esc closes, focus returns. It is open as soon as it is drawn, not
+ * a frame later: keys pressed in between would be the page's.
+ */
 export function Dialog({ title, onClose, children, footer, wide, className = "" }: { title: ComponentChildren; onClose: () => void; children: ComponentChildren; footer?: ComponentChildren; wide?: boolean; className?: string }) {
   const ref = useRef<HTMLDialogElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dialog = ref.current!;
     const before = document.activeElement as HTMLElement | null;
     dialog.showModal();
@@ -243,11 +246,11 @@ export function Dialog({ title, onClose, children, footer, wide, className = "" 
   );
 }
 
-/** A button with a panel below it; closes on Esc and on a press elsewhere. */
+/** A button with a panel below it; closes on Esc and on a press elsewhere, from the moment it is seen. */
 export function Menu({ label, icon, children, text }: { label: string; icon: string; children: ComponentChildren; text?: string }) {
   const [open, setOpen] = useState(false);
   const ref = useRef<HTMLDivElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!open) return;
     const away = (event: Event) => {
       if (!ref.current?.contains(event.target as Node)) setOpen(false);

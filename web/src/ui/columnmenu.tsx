@@ -3,8 +3,9 @@ import { useRef } from "preact/hooks";
 import { arranged, moved, toggled } from "../lib/columns";
 import type { ColumnSet } from "../state/prefs";
 import { Button, Menu } from "./basics";
+import { isSized, makeAutomatic } from "./sizedtable";
 
-export function ColumnMenu({ all, titles, wish, onChange, label }: { all: readonly string[]; titles: Record<string, string>; wish: ColumnSet; onChange: (wish: ColumnSet) => void; label: string }) {
+export function ColumnMenu({ table, all, titles, wish, onChange, label }: { table: string; all: readonly string[]; titles: Record<string, string>; wish: ColumnSet; onChange: (wish: ColumnSet) => void; label: string }) {
   const dragged = useRef<string | null>(null);
   const list = arranged(all, wish);
   const move = (id: string, to: number) => {
@@ -31,6 +32,7 @@ export function ColumnMenu({ all, titles, wish, onChange, label }: { all: readon
           </span>
         </div>
       ))}
+      {isSized(table) && <p><Button small onClick={() => makeAutomatic(table)}>Automatic widths</Button></p>}
     </Menu>
   );
 }

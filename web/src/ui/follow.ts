@@ -16,6 +16,12 @@ export class Follower {
     this.top = scrollTop;
   }
 
+  /** Go to the end if that is followed. A move whose event is still to come counts: else it would be undone. */
+  keepUp(element: HTMLElement): void {
+    this.scrolled(element);
+    if (this.on) this.toEnd(element);
+  }
+
   toEnd(element: HTMLElement): void {
     element.scrollTop = element.scrollHeight;
     this.top = element.scrollTop;

@@ -8,6 +8,7 @@ import type { Inflight } from "../wire/types";
 import { Button, Empty, Skeletons } from "./basics";
 import { ColumnMenu } from "./columnmenu";
 import { CancelButton, Elapsed } from "./model";
+import { ColumnHead, SizedTable } from "./sizedtable";
 
 const ALL = ["cancel", "elapsed", "model", "request", "identity", "user_agent", "session_id", "bytes_received"] as const;
 const TITLES: Record<string, string> = { cancel: "Cancel", elapsed: "Elapsed", model: "Model", request: "Request", identity: "Address", user_agent: "User Agent", session_id: "Session ID", bytes_received: "Bytes Received" };
@@ -41,15 +42,13 @@ export function InflightTable({ model }: { model: string | null }) {
       <header>
         <Button kind="quiet" small icon={open ? "down" : "right"} label={open ? "Fold in-flight requests" : "Show in-flight requests"} expanded={open} onClick={() => setPref("inflightOpen", !open)} />
         <h2>In flight <span class="muted num">{rows.length}</span></h2>
-        {open && <span class="push"><ColumnMenu all={all} titles={TITLES} wish={wish} label="Columns of in-flight requests" onChange={(next) => setPref("inflightColumns", next)} /></span>}
+        {open && <span class="push"><ColumnMenu table="inflight" all={all} titles={TITLES} wish={wish} label="Columns of in-flight requests" onChange={(next) => setPref("inflightColumns", next)} /></span>}
       </header>
       {open && (models.value === null ? <Skeletons rows={1} label="Loading in-flight requests" /> : rows.length === 0 ? <Empty>No in-flight requests</Empty> : (
-        <div class="scroll-x" tabIndex={0} role="group" aria-label="In-flight requests, table">
-          <table class="table">
-            <thead><tr>{columns.map((id) => <th key={id} class={id === "elapsed" || id === "bytes_received" ? "num" : ""}>{id === "cancel" ? <span class="visually-hidden">Cancel</span> : TITLES[id]}</th>)}</tr></thead>
-            <tbody>{rows.slice(0, SHOWN).map((request) => <tr key={request.id} data-request={request.id}>{columns.map((id) => <Cell key={id} id={id} request={request} />)}</tr>)}</tbody>
-          </table>
-        </div>
+        <SizedTable name="inflight" ids={columns} label="In-flight requests" class="cards">
+          <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "elapsed" || id === "bytes_received"} quiet={id === "cancel"} />)}</tr></thead>
+          <tbody>{rows.slice(0, SHOWN).map((request) => <tr key={request.id} data-request={request.id}>{columns.map((id) => <Cell key={id} id={id} request={request} />)}</tr>)}</tbody>
+        </SizedTable>
       ))}
     </section>
   );
@@ -58,20 +57,20 @@ export function InflightTable({ model }: { model: string | null }) {
 function Cell({ id, request }: { id: string; request: Inflight }) {
   switch (id) {
     case "cancel":
-      return <td><CancelButton request={request} /></td>;
+      return <td class="act"><CancelButton request={request} /></td>;
     case "elapsed":
-      return <td class="num"><Elapsed request={request} /></td>;
+      return <td class="num" data-label="Elapsed"><Elapsed request={request} /></td>;
     case "model":
-      return <td><a href={modelHref(request.model)}>{request.model}</a></td>;
+      return <td class="main"><a href={modelHref(request.model)}>{request.model}</a></td>;
     case "request":
-      return <td class="mono" title={`${request.method} ${request.req_path}`}>{middle(`${request.method} ${request.req_path}`)}</td>;
+      return <td class="mono main" title={`${request.method} ${request.req_path}`}>{middle(`${request.method} ${request.req_path}`)}</td>;
     case "identity":
-      return <td>{request.remote_ip || "–"}</td>;
+      return <td data-label="From">{request.remote_ip || "–"}</td>;
     case "user_agent":
-      return <td>{header(request.req_headers, "User-Agent") || "–"}</td>;
+      return <td class="main" data-label="User agent">{header(request.req_headers, "User-Agent") || "–"}</td>;
     case "session_id":
-      return <td>{sessionOf(request, sessionHeaders.value) || "–"}</td>;
+      return <td class="main" data-label="Session">{sessionOf(request, sessionHeaders.value) || "–"}</td>;
     default:
-      return <td class="num">{bytes(request.resp_bytes)}</td>;
+      return <td class="num" data-label="Received">{bytes(request.resp_bytes)}</td>;
   }
 }

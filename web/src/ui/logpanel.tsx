@@ -95,10 +95,9 @@ export function LogPanel({ ring, title, revision, error, retry }: LogPanelProps)
     const dropped = ring.first - lastFirst.current;
     lastEnd.current = ring.end;
     lastFirst.current = ring.first;
-    if (follower.on) {
-      follower.toEnd(element);
-      fresh.value = 0;
-    } else {
+    follower.keepUp(element);
+    if (follower.on) fresh.value = 0;
+    else {
       if (added > 0 && paused.peek() < 0) fresh.value += added;
       if (dropped > 0 && !filter.test && !logWrap) element.scrollTop = Math.max(0, element.scrollTop - dropped * rowHeight);
     }

@@ -1,7 +1,7 @@
 // What is around every page: navigation, status strip, banners, dialogs, toasts.
 import { computed, effect, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { activate, cancelRequest, fetchProfiles, load, profiles, switching, unload, unloadAll } from "../state/actions";
 import { activeProfile, configRevision, connection, connections, connectionSince, freshAt, inflight, inflightByModel, localModels, models, online, perf, queued, retryAt, retryNow } from "../state/live";
 import { banner, dismiss, outdated, question, toasts } from "../state/notices";
@@ -74,7 +74,12 @@ export function Shell({ children }: { children: ComponentChildren }) {
       }),
       navigated.subscribe((n) => {
         sheet.value = false;
-        if (n) requestAnimationFrame(() => focusHeading());
+        const left = document.activeElement;
+        if (!n) return;
+        requestAnimationFrame(() => {
+          scrollTo(0, 0);
+          focusHeading(left);
+        });
       }),
     ];
     return () => stops.forEach((stop) => stop());
@@ -99,11 +104,13 @@ export function Shell({ children }: { children: ComponentChildren }) {
   );
 }
 
-function focusHeading(tries = 30): void {
+/** The heading of a page that was opened gets the focus, unless something of the page has it by then. */
+function focusHeading(left: Element | null, tries = 30): void {
   const heading = document.querySelector<HTMLElement>("main h1");
+  const focused = document.activeElement;
+  if (focused !== left && focused?.closest("main *")) return; // somebody has gone on
   if (heading) heading.focus({ preventScroll: true });
-  else if (tries) setTimeout(() => focusHeading(tries - 1), 30);
-  scrollTo(0, 0);
+  else if (tries) setTimeout(() => focusHeading(left, tries - 1), 30);
 }
 
 function Nav() {
@@ -311,7 +318,7 @@ const paletteAt = signal(0);
 
 function Palette() {
   const input = useRef<HTMLInputElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     paletteQuery.value = "";
     paletteAt.value = 0;
     input.current?.focus();
@@ -373,7 +380,7 @@ function typing(target: EventTarget | null): boolean {
 }
 
 function useKeys(): void {
-  useEffect(() => {
+  useLayoutEffect(() => {
     let prefix = 0;
     const onKey = (event: KeyboardEvent) => {
       const command = event.ctrlKey || event.metaKey;
@@ -410,7 +417,7 @@ function useKeys(): void {
 }
 
 function moveRow(by: number): void {
-  const rows = [...document.querySelectorAll<HTMLElement>("main tr[tabindex]")];
+  const rows = [...document.querySelectorAll<HTMLElement>("main tr[tabindex]:not([hidden], [hidden] *)")];
   const at = rows.indexOf(document.activeElement as HTMLElement);
   rows[Math.max(0, Math.min(rows.length - 1, at + by))]?.focus();
 }

@@ -35,7 +35,7 @@ export function Chat() {
     });
   }, []);
   useEffect(() => {
-    if (follower.on && list.current) follower.toEnd(list.current);
+    if (list.current) follower.keepUp(list.current);
   });
   return (
     <div class="chat">
