@@ -264,7 +264,7 @@ describe("activity and captures", () => {
     const width = async (name: string) => Math.round((await box(name)).width);
     const asked = () => stage.requests("GET", /metrics\/activity\?page=/).length;
     /** Each cell stands below its head. */
-    const aligned = () => table.evaluate((it: HTMLTableElement) => [...it.rows].every((line) => [...line.cells].every((cell, i) => Math.abs(cell.getBoundingClientRect().x - it.rows[0]!.cells[i]!.getBoundingClientRect().x) < 1)));
+    const aligned = () => table.evaluate((it: HTMLTableElement) => [...it.rows].every((line) => [...line.cells].every((cell, i) => !it.rows[0]!.cells[i] || Math.abs(cell.getBoundingClientRect().x - it.rows[0]!.cells[i]!.getBoundingClientRect().x) < 1)));
     const drag = async (name: string, by: number, drop = true) => {
       await grip(name).scrollIntoViewIfNeeded();
       const at = (await grip(name).boundingBox())!;

@@ -86,6 +86,8 @@ describe("models, profiles, selectors", () => {
     await told.getByRole("button", { name: "View log" }).click();
     await page.getByRole("log", { name: /Log of broken, lines/ }).getByText("42").first().waitFor();
     await page.getByRole("button", { name: "Retry broken" }).waitFor();
+    await page.getByRole("link", { name: "Details" }).click();
+    await settled(async () => /^(42\s*)+$/.test(await page.getByLabel("Last lines of its log").innerText()));
   }, { program: () => own.url, init: ({ allow }) => allow(/50\d/) });
 
   check("UI-25", "ids with every letter reach the server whole", async ({ page, stage, go }) => {
@@ -301,5 +303,16 @@ describe("models, profiles, selectors", () => {
     await grip.focus();
     await page.keyboard.press("Home");
     await settled(async () => (await width()) === automatic);
+    // columns are hidden and moved, the model stands first and what can be done with it last
+    await page.evaluate(() => scrollTo(0, 0));
+    await page.getByRole("button", { name: "Columns" }).click();
+    await page.getByRole("checkbox", { name: "Memory", exact: true }).uncheck();
+    await page.getByRole("button", { name: "Move Last used up" }).click();
+    await page.keyboard.press("Escape");
+    const shown = () => table.getByRole("columnheader").evaluateAll((heads) => heads.map((it) => it.getAttribute("aria-label")).join());
+    await settled(async () => (await shown()) === "Model,State,TTL,Last used,Context,Actions");
+    expect(await table.evaluate((it: HTMLTableElement) => [...it.rows[0]!.cells].map((cell, i) => Math.abs(cell.getBoundingClientRect().x - it.rows[1]!.cells[i]!.getBoundingClientRect().x) < 1))).not.toContain(false);
+    await page.reload();
+    await settled(async () => (await shown()) === "Model,State,TTL,Last used,Context,Actions");
   }, { context: { hasTouch: true } });
 });

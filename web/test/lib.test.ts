@@ -5,9 +5,9 @@ import { afterKey, AUTOMATIC, chosen, NARROWEST, released, storedWidths, WIDEST,
 import { arranged, moved, toggled } from "../src/lib/columns";
 import { csv, markdown, weightedSpeed } from "../src/lib/export";
 import { isFiltered, readFilters, serverQuery, validId } from "../src/lib/filters";
-import { bytes, capacity, contextLength, relative, seconds, short, span, speed } from "../src/lib/format";
+import { bytes, capacity, contextLength, memory, relative, seconds, short, span, speed } from "../src/lib/format";
 import { afterOverlap, LogRing } from "../src/lib/logring";
-import { gpuFrame, netFrame, sysFrame, withGaps } from "../src/lib/series";
+import { gpuFrame, netFrame, stacked, sysFrame, withGaps } from "../src/lib/series";
 import { decodeActivity, decodeGpu, decodeSys } from "../src/wire/decode";
 
 describe("terminal text", () => {
@@ -89,6 +89,7 @@ describe("formats", () => {
   test("durations, speeds, sizes", () => {
     expect([seconds(2500), short(850), short(1234), speed(123.456), speed(-1)]).toEqual(["2.50s", "850ms", "1.2s", "123.46 t/s", "–"]);
     expect([bytes(1023), bytes(2048), bytes(20_480), bytes(5 * 1024 ** 3)]).toEqual(["1023 B", "2.00 KB", "20.0 KB", "5.00 GB"]);
+    expect([memory(0), memory(27.4), memory(1500), memory(24_576)]).toEqual(["0 MiB", "27 MiB", "1.5 GiB", "24.0 GiB"]);
     expect([capacity(0), capacity(null), capacity(24 * 1024 ** 3), capacity(2.5 * 1024 ** 2), capacity(512)]).toEqual(["Not detected", "Not detected", "24.0 GiB", "2.50 MiB", "512 B"]);
     expect([contextLength(131_072), contextLength(1_500_000), contextLength(1_000_000), contextLength(512), contextLength(0)]).toEqual(["131K", "1.5M", "1M", "512", ""]);
     expect([span(5), span(65), span(3700)]).toEqual(["5 s", "1 m 05 s", "1 h 01 m"]);
@@ -168,6 +169,10 @@ describe("export", () => {
 });
 
 describe("series", () => {
+  test("parts of a whole stand on each other, and leave gaps where nothing is known", () => {
+    const line = (label: string, values: (number | null)[]) => ({ label, values });
+    expect(stacked({ times: [1, 2, 3], lines: [line("a", [1, null, null]), line("b", [2, 3, null])] })).toEqual([[1, 0, null], [3, 3, null]]);
+  });
   const at = (second: number) => new Date(1_700_000_000_000 + second * 1000).toISOString();
   test("a hole gets an empty sample, an even row does not", () => {
     const even = withGaps({ times: [0, 5, 10], lines: [{ label: "x", values: [1, 2, 3] }] });

@@ -56,6 +56,8 @@ export function capacity(value: number | null): string {
   return `${size.toFixed(digits)} ${units[unit]}`;
 }
 
+/** A share of memory, in the unit in which it is not nought. */
+export const memory = (mb: number): string => (mb < 1024 ? `${Math.round(mb)} MiB` : `${gib(mb)} GiB`);
 export const gib = (mb: number): string => (mb / 1024).toFixed(mb >= 102_400 ? 0 : 1);
 
 export function contextLength(tokens: number): string {

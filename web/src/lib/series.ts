@@ -92,3 +92,12 @@ export function netFrame(samples: SysStat[], most = 4): Frame {
   const lines = top.flatMap((name) => ["in", "out"].map((way) => ({ label: `${name} ${way}`, values: rates.get(`${name} ${way}`) ?? [] })));
   return withGaps({ times, lines });
 }
+
+/** Each line on top of those before it. What is not known takes no room; where nothing is known there is a gap. */
+export function stacked(frame: Frame): (number | null)[][] {
+  const under = frame.times.map((_, i) => (frame.lines.some((line) => line.values[i] !== null) ? 0 : null) as number | null);
+  return frame.lines.map((line) => line.values.map((value, i) => {
+    if (under[i] === null) return null;
+    return (under[i] = under[i]! + (value ?? 0));
+  }));
+}

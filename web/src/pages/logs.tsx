@@ -19,7 +19,7 @@ export default function Logs() {
   };
   const own = !["panels", "proxy", "upstream", "all"].includes(view);
   return (
-    <div class="logs">
+    <div class="logs fill">
       <div class="page-head">
         <h1 tabIndex={-1}>Logs</h1>
         <span class="push" />

@@ -1,12 +1,14 @@
 // One model: what it did, what it says, what it is.
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { json } from "../wire/api";
+import { idPath, json, request } from "../wire/api";
 import { bag } from "../wire/decode";
 import type { Model } from "../wire/types";
 import { findModel, models, configRevision } from "../state/live";
 import { href, modelHref, route } from "../state/router";
+import { stripped } from "../lib/ansi";
 import { absolute, relative, span } from "../lib/format";
+import { messageOf } from "../state/actions";
 import { fuzzy } from "../ui/shell";
 import { Card, CopyButton, Empty, Skeletons } from "../ui/basics";
 import { memoryText, ModelActions, modelName, ModelState, ServerLink, Ttl, failureText } from "../ui/model";
@@ -40,7 +42,7 @@ export default function ModelPage() {
         {TABS.map(([id, label]) => <a key={id} href={`${modelHref(wanted)}?tab=${id}`} aria-current={tab === id ? "page" : undefined}>{label}</a>)}
       </nav>
       {tab === "activity" && <ActivityPanel key={model.id} model={model.id} />}
-      {tab === "logs" && (model.peerID ? <Empty>The log of a peer's model is on the peer.</Empty> : <div style={{ height: "calc(100dvh - 280px)", minHeight: "300px", display: "grid" }}><StreamLog key={model.id} source={model.id} title={`Log of ${modelName(model)}`} /></div>)}
+      {tab === "logs" && (model.peerID ? <Empty>The log of a peer's model is on the peer.</Empty> : <div class="fill log-grid single"><StreamLog key={model.id} source={model.id} title={`Log of ${modelName(model)}`} /></div>)}
       {tab === "details" && <Details model={model} />}
     </>
   );
@@ -102,7 +104,7 @@ function Details({ model }: { model: Model }) {
   if (model.port) add("Port", model.port);
   if (model.pid) add("Process", <span class="num">{model.pid}</span>);
   if (memoryText(model)) add("Memory", memoryText(model));
-  add("Unloads", <Ttl model={model} />);
+  add("TTL", <Ttl model={model} />);
   if (model.group) add("Group", model.group);
   if (model.sets?.length) add("Sets", model.sets.join(", "));
   if (model.aliases.length) add("Aliases", model.aliases.join(", "));
@@ -111,6 +113,7 @@ function Details({ model }: { model: Model }) {
   if (model.load_ms_p50) add("Usual load time", span(model.load_ms_p50 / 1000));
   if (loads.length) add("Last loads", loads.map((seconds) => `${seconds.toFixed(1)} s`).join(", "));
   if (model.last_error) add("Last error", <span class="error-line pre">{model.last_error.at && `${absolute(model.last_error.at)}: `}{model.last_error.exit_code !== undefined && `exit ${model.last_error.exit_code}. `}{model.last_error.message}</span>);
+  if (model.last_error) add("Its last lines", <LastLines key={model.last_error.at} id={model.id} />);
   add("Capabilities", Object.keys(model.capabilities).length || model.context_length ? <span class="row wrap"><Tags model={model} /></span> : <span class="muted">none reported</span>);
   return (
     <>
@@ -118,6 +121,34 @@ function Details({ model }: { model: Model }) {
       {config.value !== undefined && <Card title="Configuration" actions={<CopyButton text={JSON.stringify(config.value, null, 2)} />}><pre class="code" tabIndex={0}>{JSON.stringify(config.value, null, 2)}</pre></Card>}
     </>
   );
+}
+
+const LINES = 20;
+/** ms without another piece, after which the log so far has come whole. */
+const STILL = 300;
+
+/** What the model's processes wrote last. The log is a stream: it is left as soon as what it holds is here. */
+async function lastLines(id: string, stop: AbortController): Promise<string[]> {
+  const reader = (await request(`/logs/stream/${idPath(id)}`, { signal: stop.signal, headers: { Accept: "text/plain" } })).body!.getReader();
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const more = await Promise.race([reader.read(), new Promise<null>((resolve) => setTimeout(resolve, STILL, null))]);
+    if (!more || more.done) break;
+    text += decoder.decode(more.value, { stream: true });
+  }
+  stop.abort();
+  return text.trimEnd().split("\n").slice(-LINES).map(stripped);
+}
+
+function LastLines({ id }: { id: string }) {
+  const lines = useSignal<string[] | null>(null);
+  useEffect(() => {
+    const stop = new AbortController();
+    lastLines(id, stop).then((got) => (lines.value = got), (cause) => { if (!stop.signal.aborted) lines.value = [`The log could not be read: ${messageOf(cause)}`]; });
+    return () => stop.abort();
+  }, [id]);
+  return lines.value === null ? <Skeletons rows={3} label="Loading the last lines" /> : <pre class="code" tabIndex={0} aria-label="Last lines of its log">{lines.value.join("\n") || "nothing was written"}</pre>;
 }
 
 /** What looks like a secret in a command line is not shown. */

@@ -9,9 +9,11 @@ import { activeProfile, activityRevision, inflightByModel, lastUsed, localModels
 import { activate, load, profiles, switching, unload, unloadAll, unloadingAll } from "../state/actions";
 import { prefs, setPref } from "../state/prefs";
 import { go, modelHref, route, setQuery } from "../state/router";
+import { arranged } from "../lib/columns";
 import { absolute, CAPABILITIES, contextLength, plural, relative } from "../lib/format";
 import { throttled } from "../lib/throttle";
 import { Button, Card, Check, Chip, Empty, Select, Skeletons } from "../ui/basics";
+import { ColumnMenu } from "../ui/columnmenu";
 import { Icon } from "../ui/icons";
 import { memoryReason, memoryText, ModelActions, ModelComponent, modelName, ModelState, OFFLINE, ServerLink, Ttl, failureText } from "../ui/model";
 import { ColumnHead, SizedTable } from "../ui/sizedtable";
@@ -123,6 +125,7 @@ export default function Models() {
         <div class="grow"><input data-filter type="search" aria-label="Filter models" placeholder="Filter by name, alias, description, capability  ( / )" value={query} onInput={(event) => setQuery({ q: event.currentTarget.value })} onKeyDown={(event) => { if (event.key === "Escape") { setQuery({ q: null }); event.currentTarget.blur(); } }} /></div>
         <div><Select label="Sort" value={prefs.value.modelSort} options={[["name", "By name"], ["state", "By state"], ["used", "By last use"], ["most", "By most used"]]} onChange={(value) => setPref("modelSort", value as "name")} /></div>
         <div><Select label="Group" value={prefs.value.modelGroup} options={[["none", "No groups"], ["group", "By group or set"], ["capability", "By capability"]]} onChange={(value) => setPref("modelGroup", value as "none")} /></div>
+        <ColumnMenu table="models" all={BETWEEN} titles={TITLES} wish={wish.value} label="Columns of models" onChange={(next) => setPref("listColumns", next)} />
         <Check label={`Unlisted${hidden ? ` (${hidden} hidden)` : ""}`} checked={prefs.value.unlisted} onChange={(on) => setPref("unlisted", on)} />
       </div>
       {shown === 0 && (
@@ -210,24 +213,29 @@ function useGradually(wanted: Model[], found: ReadonlySet<Model>): Model[] {
   return rows;
 }
 
-const HEADS = [["model", "Model"], ["state", "State"], ["ttl", "TTL"], ["memory", "Memory"], ["context", "Context"], ["used", "Last used"], ["actions", "Actions"]] as const;
-const IDS = HEADS.map(([id]) => id);
-/** What is known of a model that another server runs. */
+const TITLES: Record<string, string> = { model: "Model", state: "State", ttl: "TTL", memory: "Memory", context: "Context", used: "Last used", actions: "Actions" };
+const TRACKS: Record<string, string> = { model: "minmax(0, 2.4fr)", state: "minmax(0, 1fr)", ttl: "minmax(0, .8fr)", memory: "minmax(0, 1fr)", context: "minmax(0, .6fr)", used: "minmax(0, .8fr)", actions: "190px" };
+/** Those that can be hidden and moved: the model stands first, what can be done with it last. */
+const BETWEEN = ["state", "ttl", "memory", "context", "used"];
+const wish = computed(() => prefs.value.listColumns);
+const ids = computed(() => ["model", ...arranged(BETWEEN, wish.value).filter((column) => column.visible).map((column) => column.id), "actions"]);
+/** What is known of a model that another server runs; its columns stand below those of our own. */
 const PEER_IDS = ["model", "state", "context"];
+const PEER_TRACKS = "minmax(0, 2.4fr) minmax(0, 1fr) minmax(0, 2.4fr) minmax(0, .8fr) 190px";
 
 function ModelTable({ models: all, found, label, peers = false }: Part & { label: string }) {
   const { pinned, capabilityTags } = prefs.value;
   const rows = useGradually(all, found);
-  const ids: readonly string[] = peers ? PEER_IDS : IDS;
+  const columns = peers ? PEER_IDS : ids.value;
   return (
-    <SizedTable name={peers ? "peers" : "models"} ids={ids} label={label} class={`models cards ${peers ? "peers" : ""}`}>
-      <thead><tr>{HEADS.map(([id, title]) => ids.includes(id) && <ColumnHead key={id} id={id} title={title} numeric={id === "context"} />)}</tr></thead>
-      <tbody>{rows.map((model) => <Row key={model.id} model={model} off={!found.has(model)} peer={peers} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
+    <SizedTable name={peers ? "peers" : "models"} ids={columns} label={label} class="models cards" tracks={peers ? PEER_TRACKS : columns.map((id) => TRACKS[id]).join(" ")}>
+      <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "context"} />)}</tr></thead>
+      <tbody>{rows.map((model) => <Row key={model.id} model={model} off={!found.has(model)} columns={columns} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
     </SizedTable>
   );
 }
 
-class Row extends ModelComponent<{ model: Model; off: boolean; peer: boolean; pinned: boolean; tags: boolean }> {
+class Row extends ModelComponent<{ model: Model; off: boolean; columns: readonly string[]; pinned: boolean; tags: boolean }> {
   /** Whether a card on a small screen shows all its fields. */
   readonly open = signal(false);
   /** Bound to the element itself: a row that comes or goes is not drawn anew. */
@@ -239,26 +247,47 @@ class Row extends ModelComponent<{ model: Model; off: boolean; peer: boolean; pi
   }
 
   render(): JSX.Element {
-    const { model, peer, pinned, tags } = this.props;
-    const aliases = model.aliases.length ? ` · ${model.aliases.join(", ")}` : "";
+    const { model, columns } = this.props;
     return (
       <tr hidden={this.off} tabIndex={0} data-model={model.id} class={this.open.value ? "open" : ""} onKeyDown={(event) => rowKey(event, model)}>
-        <td class="main desc">
-          <div class="row">
-            {!peer && <button type="button" class="button quiet small icon-only" aria-pressed={pinned} title={pinned ? "Unpin" : "Pin"} aria-label={`${pinned ? "Unpin" : "Pin"} ${modelName(model)}`} style={{ color: pinned ? "var(--accent)" : "var(--muted)" }} onClick={() => togglePin(model.id)}><Icon name="pin" /></button>}
-            <div class="name">
-              <a class="strong cut" href={modelHref(model.id)} title={model.id}>{modelName(model)}</a>
-              {(model.name || aliases) && <span class="muted caption cut" title={model.id + aliases}>{model.id}{aliases}</span>}
-              {model.description && <span class="muted small clamp" title={model.description}>{model.description}</span>}
-              {(model.unlisted || (tags && Object.keys(model.capabilities).length > 0)) && <span class="row wrap">{model.unlisted && <span class="tag">unlisted</span>}{tags && <Tags model={model} />}</span>}
-            </div>
-          </div>
-        </td>
-        <td><ModelState model={model} />{failureText(model) && model.state === "stopped" && <div class="error-line clamp" title={failureText(model)}>{failureText(model)}</div>}</td>
-        {!peer && <><td class="extra" data-label="TTL"><Ttl model={model} /></td><td class="extra" data-label="Memory"><MemoryCell model={model} /></td></>}
-        <td class="num extra" data-label="Context">{contextLength(model.context_length) || <span class="muted">–</span>}</td>
-        {!peer && <><td class="extra" data-label="Last used"><LastUsed model={model} /></td><td class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /><span class="narrow-only"><Button small kind="quiet" icon={this.open.value ? "up" : "down"} expanded={this.open.value} label={`More about ${modelName(model)}`} onClick={() => (this.open.value = !this.open.value)} /></span></div></td></>}
+        {columns.map((id) => this.cell(id))}
       </tr>
+    );
+  }
+
+  cell(id: string): JSX.Element {
+    const { model } = this.props;
+    switch (id) {
+      case "model":
+        return <td key={id} class="main desc">{this.about()}</td>;
+      case "state":
+        return <td key={id}><ModelState model={model} />{failureText(model) && model.state === "stopped" && <div class="error-line clamp" title={failureText(model)}>{failureText(model)}</div>}</td>;
+      case "ttl":
+        return <td key={id} class="extra" data-label="TTL"><Ttl model={model} /></td>;
+      case "memory":
+        return <td key={id} class="extra" data-label="Memory"><MemoryCell model={model} /></td>;
+      case "context":
+        return <td key={id} class="num extra" data-label="Context">{contextLength(model.context_length) || <span class="muted">–</span>}</td>;
+      case "used":
+        return <td key={id} class="extra" data-label="Last used"><LastUsed model={model} /></td>;
+      default:
+        return <td key={id} class="main"><div class="row wrap"><ModelActions model={model} /><ServerLink model={model} /><span class="narrow-only"><Button small kind="quiet" icon={this.open.value ? "up" : "down"} expanded={this.open.value} label={`More about ${modelName(model)}`} onClick={() => (this.open.value = !this.open.value)} /></span></div></td>;
+    }
+  }
+
+  about(): JSX.Element {
+    const { model, pinned, tags } = this.props;
+    const aliases = model.aliases.length ? ` · ${model.aliases.join(", ")}` : "";
+    return (
+      <div class="row">
+        {!model.peerID && <button type="button" class="button quiet small icon-only" aria-pressed={pinned} title={pinned ? "Unpin" : "Pin"} aria-label={`${pinned ? "Unpin" : "Pin"} ${modelName(model)}`} style={{ color: pinned ? "var(--accent)" : "var(--muted)" }} onClick={() => togglePin(model.id)}><Icon name="pin" /></button>}
+        <div class="name">
+          <a class="strong cut" href={modelHref(model.id)} title={model.id}>{modelName(model)}</a>
+          {(model.name || aliases) && <span class="muted caption cut" title={model.id + aliases}>{model.id}{aliases}</span>}
+          {model.description && <span class="muted small clamp" title={model.description}>{model.description}</span>}
+          {(model.unlisted || (tags && Object.keys(model.capabilities).length > 0)) && <span class="row wrap">{model.unlisted && <span class="tag">unlisted</span>}{tags && <Tags model={model} />}</span>}
+        </div>
+      </div>
     );
   }
 }

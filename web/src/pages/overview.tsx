@@ -6,7 +6,7 @@ import type { Activity, Model } from "../wire/types";
 import { activityRevision, connections, inflight, inflightByModel, localModels, modelMemory, models, online, perf, perfIsLive, queuedOf, addPerf, takeMemory, want } from "../state/live";
 import { load, messageOf } from "../state/actions";
 import { href, modelHref } from "../state/router";
-import { bytes, gib, relative, seconds, span, speed } from "../lib/format";
+import { bytes, gib, memory, relative, seconds, span, speed } from "../lib/format";
 import { throttled } from "../lib/throttle";
 import { Button, Card, CopyButton, Empty, ErrorNote, Select, Skeletons } from "../ui/basics";
 import { CancelButton, Elapsed, ModelActions, ModelState, OFFLINE, secondsSince, ServerLink, Ttl, memoryText, modelName } from "../ui/model";
@@ -97,7 +97,7 @@ function NothingLoaded() {
 function ModelCard({ model }: { model: Model }) {
   const busy = inflightByModel.value.get(model.id) ?? 0;
   const last = lastOf.value.get(model.id);
-  const memory = memoryText(model);
+  const held = memoryText(model);
   return (
     <li class="card model-card">
       <div class="row"><a class="strong cut" href={modelHref(model.id)} title={model.id}>{modelName(model)}</a><span class="push" /><ServerLink model={model} /></div>
@@ -106,7 +106,7 @@ function ModelCard({ model }: { model: Model }) {
         <div><dt>Requests</dt><dd>{busy}{queuedOf(model) ? ` · ${queuedOf(model)} queued` : ""}</dd></div>
         <div><dt>Unloads</dt><dd><Ttl model={model} /></dd></div>
         <div><dt>Last speed</dt><dd>{last ? speed(last.tokens.tokens_per_second) : "–"}</dd></div>
-        {memory && <div><dt>Memory</dt><dd>{memory}</dd></div>}
+        {held && <div><dt>Memory</dt><dd>{held}</dd></div>}
       </dl>
       {model.last_error && model.state === "stopped" && <p class="error-line clamp" title={model.last_error.message}>{model.last_error.message}</p>}
       <div class="row wrap"><ModelActions model={model} />{model.state !== "stopped" && <a class="button small" href={`${modelHref(model.id)}?tab=logs`}>Logs</a>}</div>
@@ -128,11 +128,11 @@ function Flight() {
       {models.value === null ? <Skeletons rows={2} /> : shown.length === 0 ? <Empty>No requests</Empty> : (
         <div class="scroll-x" tabIndex={0} role="group" aria-label="Requests in flight">
           <table class="table">
-            <thead><tr><th>Model</th><th>Path</th><th>Client</th><th class="num">Elapsed</th><th class="num">Bytes</th><th><span class="visually-hidden">Cancel</span></th></tr></thead>
+            <thead><tr><th>Model</th><th class="wide-only">Path</th><th class="wide-only">Client</th><th class="num">Elapsed</th><th class="num">Bytes</th><th><span class="visually-hidden">Cancel</span></th></tr></thead>
             <tbody>
               {shown.map((request) => (
                 <tr key={request.id}>
-                  <td>{request.model}</td><td class="mono">{request.req_path}</td><td>{request.remote_ip}</td>
+                  <td>{request.model}</td><td class="mono wide-only">{request.req_path}</td><td class="wide-only">{request.remote_ip}</td>
                   <td class="num"><Elapsed request={request} /></td><td class="num">{bytes(request.resp_bytes)}</td><td><CancelButton request={request} /></td>
                 </tr>
               ))}
@@ -215,10 +215,10 @@ export function MemoryBar({ label, used, total, parts = [] }: { label: string; u
     <div class="tight">
       <div class="row small"><span class="cut">{label}</span><span class="push num">{gib(used)} / {gib(total)} GiB</span></div>
       <div class="bar" role="img" aria-label={`${label}: ${gib(used)} of ${gib(total)} GiB used`}>
-        {parts.map(([name, size], i) => <i key={name} title={`${name}: ${gib(size)} GiB`} style={{ width: `${(100 * size) / total}%`, background: `var(--series-${i % 4})` }} />)}
-        <i class="other" title={`other: ${gib(other)} GiB`} style={{ width: `${(100 * other) / total}%` }} />
+        {parts.map(([name, size], i) => <i key={name} title={`${name}: ${memory(size)}`} style={{ width: `${(100 * size) / total}%`, background: `var(--series-${i % 4})` }} />)}
+        <i class="other" title={`other: ${memory(other)}`} style={{ width: `${(100 * other) / total}%` }} />
       </div>
-      {parts.length > 0 && <div class="caption muted">{parts.map(([name, size]) => `${name} ${gib(size)}`).join(" · ")} · other {gib(other)} · free {gib(total - used)} GiB</div>}
+      {parts.length > 0 && <div class="caption muted">{parts.map(([name, size]) => `${name} ${memory(size)}`).join(" · ")} · other {memory(other)} · free {memory(total - used)}</div>}
     </div>
   );
 }

@@ -177,7 +177,7 @@ function Body({ perCore, setPerCore }: { perCore: boolean; setPerCore: (on: bool
         <Chart title="Requests finished" unit="per second" digits={2} frame={charts.requests} {...common} />
         <Chart title="Tokens" unit="t/s" frame={charts.tokens} {...common} />
         <Chart title="Duration" unit="s" digits={2} frame={charts.durations} {...common} />
-        {held.value.some((sample) => sample.models.size > 0) && <Chart title="Memory of models" unit="GiB, VRAM where known, since this page was opened" digits={2} frame={heldFrame()} {...common} />}
+        {held.value.some((sample) => sample.models.size > 0) && <Chart title="Memory of models" unit="GiB, VRAM where known, since this page was opened" digits={2} stack frame={heldFrame()} {...common} />}
         <Chart title="In flight and queued" unit="requests, since this page was opened" digits={0} zero={4} frame={flightFrame.value} {...common} />
       </div>
     </>
@@ -213,7 +213,7 @@ function SystemCharts({ common, perCore }: { common: Common; perCore: boolean })
   const last = sys.at(-1)!;
   return (
     <div class="charts">
-      <Chart title="CPU" unit="%" zero={100} digits={0} frame={sysFrame(sys, cpu)} {...common} />
+      <Chart key={String(perCore)} title="CPU" unit="%" zero={100} digits={0} spread={!perCore} frame={sysFrame(sys, cpu)} {...common} />
       <Chart title="Memory" unit={`GiB of ${(last.mem_total_mb / 1024).toFixed(0)}${last.swap_total_mb ? `, swap of ${(last.swap_total_mb / 1024).toFixed(0)}` : ""}`} frame={sysFrame(sys, [["memory", (sample) => sample.mem_used_mb / 1024], ...(last.swap_total_mb ? [["swap", (sample) => sample.swap_used_mb / 1024] as [string, (sample: (typeof sys)[number]) => number]] : [])])} {...common} />
       <Chart title="Load average" unit="processes" digits={2} frame={sysFrame(sys, [["1 min", (sample) => sample.load_avg_1], ["5 min", (sample) => sample.load_avg_5], ["15 min", (sample) => sample.load_avg_15]])} {...common} />
       <Chart title="Network" unit="Mbit/s" digits={2} frame={netFrame(sys)} {...common} />

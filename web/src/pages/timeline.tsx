@@ -16,8 +16,8 @@ export default function TimelinePage() {
         <Card title="Decisions of the scheduler">
           <div class="scroll-x" tabIndex={0} role="group" aria-label="Decisions">
             <table class="table">
-              <thead><tr><th>Time</th><th>Model</th><th>Why</th></tr></thead>
-              <tbody>{list.map((decision, i) => <tr key={i}><td class="num muted" title={decision.time}>{clock(decision.time)}</td><td>{decision.model}</td><td>{sentence(decision)}</td></tr>)}</tbody>
+              <thead><tr><th>Time</th><th class="wide-only">Model</th><th>Why</th></tr></thead>
+              <tbody>{list.map((decision, i) => <tr key={i}><td class="nowrap muted tabular" title={decision.time}>{clock(decision.time)}</td><td class="wide-only">{decision.model}</td><td>{sentence(decision)}</td></tr>)}</tbody>
             </table>
           </div>
         </Card>

@@ -29,6 +29,8 @@ export interface Prefs {
   activityColumns: ColumnSet;
   modelColumns: ColumnSet;
   inflightColumns: ColumnSet;
+  /** Of the list of models. */
+  listColumns: ColumnSet;
   /** By the name of the table. */
   columnWidths: Record<string, Widths>;
   histogramsOpen: boolean;
@@ -98,6 +100,7 @@ export const DEFAULTS: Prefs = {
   activityColumns: columns(["req_path", "resp_content_type", "drafted", "meta"]),
   modelColumns: columns(["req_path", "resp_content_type", "drafted", "meta", "model"]),
   inflightColumns: columns(["user_agent", "session_id"]),
+  listColumns: columns(),
   columnWidths: {},
   histogramsOpen: true,
   inflightOpen: true,

@@ -262,7 +262,7 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
   const at = rows.findIndex((row) => row.id === opened.value);
   return (
     <>
-      <SizedTable name={key} ids={columns} label="Requests" class="cards" stale={stale}>
+      <SizedTable name={key} ids={columns} label="Requests" class="cards requests" stale={stale}>
         <thead><tr>{columns.map((id) => <Head key={id} id={id} filters={filters} />)}</tr></thead>
         <tbody>
           {rows.map((row) => (
@@ -270,6 +270,7 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
               onClick={(event) => { if (!(event.target as Element).closest("a,button")) expanded.value = expanded.value === row.id ? null : row.id; }}
               onKeyDown={(event) => { if (event.key === "Enter" && event.target === event.currentTarget) { if (row.has_capture) opened.value = row.id; else expanded.value = expanded.value === row.id ? null : row.id; } }}>
               {columns.map((id) => <Cell key={id} id={id} row={row} open={() => (opened.value = row.id)} />)}
+              <td class="narrow-only card-more"><Button small kind="quiet" icon={expanded.value === row.id ? "up" : "down"} expanded={expanded.value === row.id} label={`More about request ${row.id}`} onClick={() => (expanded.value = expanded.value === row.id ? null : row.id)} /></td>
             </tr>
           ))}
         </tbody>
@@ -285,28 +286,28 @@ function Head({ id, filters }: { id: string; filters: Filters }) {
   return <ColumnHead id={id} title={TITLES[id]!} numeric={NUMERIC.has(id)} sort={SORTS.has(id) ? sort : undefined} />;
 }
 
-const MAIN = new Set(["model", "resp_status_code", "gen_speed", "time", "error", "capture"]);
+/** Where a field stands in the card of a small screen; the others are shown when it is opened. */
+const CARD: Record<string, string> = { model: "card-model", resp_status_code: "card-status", gen_speed: "card-speed", time: "card-age", error: "main", capture: "card-capture" };
 
 function Cell({ id, row, open }: { id: string; row: Activity; open: () => void }) {
-  const extra = MAIN.has(id) ? "" : "extra";
-  const label = MAIN.has(id) && id !== "gen_speed" ? undefined : TITLES[id];
+  const place = CARD[id] ?? "extra";
   const unknown = "not reported by the server";
   switch (id) {
     case "time":
-      return <td class="muted nowrap" title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
+      return <td class={`muted nowrap ${place}`} title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
     case "model":
-      return <td><a href={modelHref(row.model)}>{row.model}</a></td>;
+      return <td class={place}><a href={modelHref(row.model)}>{row.model}</a></td>;
     case "resp_status_code":
-      return <td><Status code={row.resp_status_code} /></td>;
+      return <td class={place}><Status code={row.resp_status_code} /></td>;
     case "capture":
-      return <td>{row.has_capture ? <Button small onClick={open}>View<span class="visually-hidden"> capture {row.id}</span></Button> : <span class="muted">–</span>}</td>;
+      return <td class={place}>{row.has_capture ? <Button small onClick={open}>View<span class="visually-hidden"> capture {row.id}</span></Button> : <span class="muted">–</span>}</td>;
     case "meta":
-      return <td class="extra">{Object.entries(row.metadata).map(([name, value]) => <Chip key={name} title={value}>{name} {value}</Chip>)}</td>;
+      return <td class={place} data-label={TITLES[id]}>{Object.entries(row.metadata).map(([name, value]) => <Chip key={name} title={value}>{name} {value}</Chip>)}</td>;
     case "error":
-      return <td class="main">{row.error_msg && <span class="error-line clamp" title={row.error_msg}>{row.error_msg}</span>}</td>;
+      return <td class={place}>{row.error_msg && <span class="error-line clamp" title={row.error_msg}>{row.error_msg}</span>}</td>;
     default: {
       const text = cellText(id, row);
-      return <td class={`${NUMERIC.has(id) ? "num" : ""} ${extra}`} data-label={label} title={text === "–" && NUMERIC.has(id) ? unknown : undefined}>{text}</td>;
+      return <td class={`${NUMERIC.has(id) ? "num" : ""} ${place}`} data-label={TITLES[id]} title={text === "–" && NUMERIC.has(id) ? unknown : undefined}>{text}</td>;
     }
   }
 }

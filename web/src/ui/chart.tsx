@@ -3,10 +3,12 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
-import type { Frame } from "../lib/series";
+import { stacked, type Frame } from "../lib/series";
 import { clock } from "../lib/format";
 import { dark } from "./shell";
 
+/** How much of its colour a filled area shows, as the end of a colour in hexadecimal. */
+const SOFT = "38";
 const SYNC = "llamaswap";
 const HEIGHT = 184;
 /** Seconds between two marks on the axis of time: whole minutes, so that hours and minutes name them. */
@@ -24,6 +26,10 @@ export interface ChartProps {
   zero?: boolean | number;
   digits?: number;
   bands?: { from: number; to: number; label: string }[];
+  /** The last two lines are the lowest and the highest of many: what lies between is filled. */
+  spread?: boolean;
+  /** The lines are parts of a whole: each stands on the one before it. */
+  stack?: boolean;
 }
 
 function styleOf(name: string): string {
@@ -34,6 +40,7 @@ export function Chart(props: ChartProps) {
   const { title, unit, frame, from, to, digits = 1, bands = [] } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const outer = (i: number) => props.spread === true && i >= frame.lines.length - 2;
   const shape = frame.lines.map((line) => line.label).join("|");
   const latest = useRef(props);
   latest.current = props;
@@ -43,6 +50,7 @@ export function Chart(props: ChartProps) {
     const muted = styleOf("--muted");
     const grid = { stroke: styleOf("--line"), width: 1 };
     const axis = { stroke: muted, grid, ticks: { show: false }, font: "11px system-ui" };
+    const colour = (i: number) => styleOf(`--series-${i % 4}`);
     const chart = new uPlot(
       {
         width: element.clientWidth,
@@ -52,13 +60,14 @@ export function Chart(props: ChartProps) {
         cursor: { sync: { key: SYNC }, y: false, points: { size: 6 }, drag: { x: false, y: false } },
         scales: { x: { time: true, range: () => [latest.current.from, latest.current.to] }, y: { range: (_, low, high) => scale(low, high, latest.current.zero ?? true) } },
         axes: [{ ...axis, grid: { show: false }, size: 26, values: (_, ticks) => ticks.map((tick) => clock(tick * 1000).slice(0, 5)), space: 46, incrs: STEPS }, { ...axis, size: 44, space: 36 }],
-        series: [{}, ...frame.lines.map((_, i) => ({ stroke: styleOf(`--series-${i % 4}`), width: 1.5, ...(i >= 4 ? { dash: [6, 4] } : {}), spanGaps: false, points: { size: 4, show: true, filter: (self: uPlot, series: number) => alone(self.data[series]!) } }))],
+        series: [{}, ...frame.lines.map((_, i) => ({ stroke: colour(i), width: 1.5, ...(props.stack && i === 0 ? { fill: `${colour(0)}${SOFT}` } : {}), ...(outer(i) ? { width: 0 } : {}), ...(i >= 4 ? { dash: [6, 4] } : {}), spanGaps: false, points: { size: 4, show: true, filter: (self: uPlot, series: number) => alone(self.data[series]!) } }))],
+        bands: props.stack ? frame.lines.slice(1).map((_, i) => ({ series: [i + 2, i + 1] as [number, number], fill: `${colour(i + 1)}${SOFT}` })) : props.spread ? [{ series: [frame.lines.length, frame.lines.length - 1] as [number, number], fill: `${colour(0)}${SOFT}` }] : [],
         hooks: {
           setCursor: [(self) => { cursorTime.value = self.cursor.idx === null || self.cursor.idx === undefined ? null : (self.data[0][self.cursor.idx] ?? null); }],
           drawClear: [(self) => drawBands(self, latest.current.bands ?? [])],
         },
       },
-      dataOf(frame),
+      dataOf(frame, props.stack),
       element,
     );
     plot.current = chart;
@@ -72,7 +81,7 @@ export function Chart(props: ChartProps) {
   }, [shape, dark.value]);
 
   useEffect(() => {
-    plot.current?.setData(dataOf(frame));
+    plot.current?.setData(dataOf(frame, props.stack));
   }, [frame, from, to, bands]);
 
   const onKeyDown = (event: KeyboardEvent) => {
@@ -98,7 +107,7 @@ export function Chart(props: ChartProps) {
           const [low, high] = extent(frame, line.values, from, to);
           return (
             <li key={line.label} title={`min ${text(low, digits)}, max ${text(high, digits)} ${unit}`}>
-              <svg class="key" viewBox="0 0 16 3" aria-hidden="true"><path d="M0 1.500h16" stroke={`var(--series-${i % 4})`} stroke-width="2.500" stroke-dasharray={i >= 4 ? "5 3" : undefined} /></svg>
+              <svg class="key" viewBox="0 0 16 3" aria-hidden="true"><path d="M0 1.500h16" stroke={`var(--series-${outer(i) ? 0 : i % 4})`} stroke-opacity={outer(i) ? 0.4 : undefined} stroke-width="2.500" stroke-dasharray={i >= 4 ? "5 3" : undefined} /></svg>
               {line.label} <b>{text(shown ?? null, digits)}</b> {low !== null && <span>({text(low, digits)}–{text(high, digits)})</span>}
             </li>
           );
@@ -116,8 +125,9 @@ function alone(values: ArrayLike<number | null | undefined>): number[] {
   return found;
 }
 
-const text = (value: number | null, digits: number): string => (value === null ? "–" : value.toFixed(digits));
-const dataOf = (frame: Frame): uPlot.AlignedData => [frame.times, ...frame.lines.map((line) => line.values)] as uPlot.AlignedData;
+/** A number that would round to nought keeps its first digit. */
+const text = (value: number | null, digits: number): string => (value === null ? "–" : Math.abs(value) >= 1e-4 && Math.abs(value) < 0.5 * 10 ** -digits ? value.toPrecision(1) : value.toFixed(digits));
+const dataOf = (frame: Frame, stack?: boolean): uPlot.AlignedData => [frame.times, ...(stack ? stacked(frame) : frame.lines.map((line) => line.values))] as uPlot.AlignedData;
 
 function lastOf(values: (number | null)[]): number | null {
   for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i]!;

@@ -16,13 +16,14 @@ export function Histogram({ data, unit, label }: { data: Data | null; unit: stri
   const x = (value: number) => (single ? LEFT + (WIDTH - LEFT) / 2 : LEFT + ((value - data.min) / (data.max - data.min)) * (WIDTH - LEFT));
   const bins = single ? [data.bins.reduce((a, b) => a + b, 0)] : data.bins;
   const top = single ? bins[0]! : most;
+  const parts = top % 2 ? [0, 1] : [0, 0.5, 1]; // there is no half a request
   const marks: [string, number][] = [["p50", data.p50], ["p95", data.p95], ["p99", data.p99]];
   return (
     <div class="tight">
       <h3>{label} <span class="muted caption">{unit}</span></h3>
       <svg class="histogram" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={`${label}: median ${data.p50.toFixed(1)}, 95 % below ${data.p95.toFixed(1)} ${unit}`}>
-        {[0, 0.5, 1].map((part) => <line key={part} x1={LEFT} x2={WIDTH} y1={TOP + plot * (1 - part)} y2={TOP + plot * (1 - part)} />)}
-        {[0, 0.5, 1].map((part) => <text key={part} x={LEFT - 6} y={TOP + plot * (1 - part) + 4} text-anchor="end">{Number.isInteger(top * part) ? top * part : (top * part).toFixed(1)}</text>)}
+        {parts.map((part) => <line key={part} x1={LEFT} x2={WIDTH} y1={TOP + plot * (1 - part)} y2={TOP + plot * (1 - part)} />)}
+        {parts.map((part) => <text key={part} x={LEFT - 6} y={TOP + plot * (1 - part) + 4} text-anchor="end">{top * part}</text>)}
         {bins.map((number, i) => {
           const height = (number / Math.max(1, top)) * plot;
           const left = single ? LEFT + (WIDTH - LEFT) / 2 - 24 : LEFT + i * width + 1;

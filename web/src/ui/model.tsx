@@ -2,7 +2,7 @@
 import { Component } from "preact";
 import { cancelRequest, cancelling, failures, load, loading, unload } from "../state/actions";
 import { inflightByModel, lastUsed, modelMemory, online } from "../state/live";
-import { bytes, span } from "../lib/format";
+import { bytes, memory, span } from "../lib/format";
 import type { Inflight, Model } from "../wire/types";
 import { href, modelHref } from "../state/router";
 import { idPath, url } from "../wire/api";
@@ -97,8 +97,7 @@ export function memoryText(model: Model): string {
   const measured = model.state === "ready" || model.state === "starting" ? modelMemory.value.get(model.id) : undefined;
   const video = model.vram_mb ?? measured?.vram_mb ?? 0;
   const main = model.rss_mb ?? measured?.rss_mb ?? 0;
-  const size = (mb: number) => (mb < 1024 ? `${Math.round(mb)} MiB` : `${(mb / 1024).toFixed(1)} GiB`);
-  return [video ? `${size(video)} VRAM` : "", main ? `${size(main)} RAM` : ""].filter(Boolean).join(" · ");
+  return [video ? `${memory(video)} VRAM` : "", main ? `${memory(main)} RAM` : ""].filter(Boolean).join(" · ");
 }
 
 /** Why the share of a model in the memory of the cards is not known. */

@@ -126,7 +126,7 @@ function Nav() {
       {id === "models" && shown.length > 0 && (
         <ul>
           {shown.map((model) => (
-            <li key={model.id}><a class="item sub" href={modelHref(model.id)} title={model.id} aria-current={here === "model" && route.value.arg === model.id ? "page" : undefined}><span class="cut">{modelName(model)}</span></a></li>
+            <li key={model.id}><a class="item sub" href={modelHref(model.id)} title={model.id} aria-current={here === "model" && route.value.arg === model.id ? "page" : undefined}><span class="cut">{modelName(model)}</span><span class="push"><ModelState model={model} /></span></a></li>
           ))}
         </ul>
       )}
@@ -152,7 +152,7 @@ function Top() {
     <header class="top">
       <span class="narrow-only"><Button kind="quiet" icon="menu" label="Open navigation" onClick={() => (sheet.value = true)} /></span>
       <span class="crumb cut">
-        {name === "model" ? <><a href={href("models")}>Models</a> / {arg}</> : name === "playground" ? `Playground / ${arg || "chat"}` : pageTitle.value}
+        {name === "model" ? <><a href={href("models")}>Models</a> / {arg}</> : name === "playground" ? <>Playground / <span class="first-up">{(arg || "chat").replace("load", "load test")}</span></> : pageTitle.value}
       </span>
       <span class="push" />
       {profiles.value.length > 0 && (
@@ -177,7 +177,7 @@ function Strip() {
       <ConnectionState />
       {models.value !== null && (
         <>
-          {running.slice(0, 6).map((model) => <span key={model.id} class="row"><a href={modelHref(model.id)}>{modelName(model)}</a> <ModelState model={model} />{model.ttl_expires && model.state === "ready" && <Ttl model={model} />}</span>)}
+          {running.slice(0, 6).map((model) => <span key={model.id} class="row"><a href={modelHref(model.id)}>{modelName(model)}</a> <ModelState model={model} />{model.ttl_expires && model.state === "ready" && <span class="wide-only"><Ttl model={model} /></span>}</span>)}
           {running.length > 6 && <a href={href("models")}>{running.length - 6} more</a>}
           {cards.map((card) => <span key={card.id} class="row" title={`GPU ${card.id} ${card.name}: ${gib(card.mem_used_mb!)} of ${gib(card.mem_total_mb!)} GiB`}>GPU {card.id}<span class="bar"><i style={{ width: `${(100 * card.mem_used_mb!) / card.mem_total_mb!}%` }} /></span></span>)}
           <a href={href("activity")}>{inflight.value.length} in flight</a>

@@ -28,16 +28,18 @@ export interface SizedTableProps {
   ids: readonly string[];
   label: string;
   class?: string;
+  /** Of a table whose rows are grids: what its columns take while nobody has chosen. */
+  tracks?: string;
   stale?: boolean;
   children: ComponentChildren;
 }
 
-export function SizedTable({ name, ids, label, class: own = "", stale, children }: SizedTableProps) {
+export function SizedTable({ name, ids, label, class: own = "", tracks, stale, children }: SizedTableProps) {
   const table = useRef<HTMLTableElement>(null);
   const overflows = useSignal(false);
   const widths = widthsOf(name);
   const sized = widths.chosen.length > 0;
-  const style: Record<string, string> = {};
+  const style: Record<string, string> = tracks ? { "--columns": tracks } : {};
   if (sized) {
     style["--columns"] = `${ids.map((id) => `var(${variable(id)}, 120px)`).join(" ")} minmax(0, 1fr)`;
     for (const id of ids) if (id in widths.px) style[variable(id)] = `${widths.px[id]}px`;

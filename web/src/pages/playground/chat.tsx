@@ -38,7 +38,7 @@ export function Chat() {
     if (list.current) follower.keepUp(list.current);
   });
   return (
-    <div class="chat">
+    <div class="chat fill">
       <div class="messages" ref={list} onScroll={(event) => follower.scrolled(event.currentTarget)} tabIndex={0} role="log" aria-label="Conversation" aria-live="off">
         <NoModels />
         {entries.length === 0 && !failure.value && <p class="empty">Say something to a model. It is loaded when it is not yet.</p>}

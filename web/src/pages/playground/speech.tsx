@@ -55,7 +55,7 @@ export function Speech() {
       <div class="body stack">
         <NoModels />
         <Picker value={p.speechModel} disabled={busy} capabilities={["audio_speech"]} onChange={(id) => setPref("speechModel", id)} />
-        <div class="row">
+        <div class="row low">
           <Field label="Voice">
             <select aria-label="Voice" value={p.speechVoice} disabled={busy} onChange={(event) => { if (event.currentTarget.value === "(refresh)") void askVoices(); else setPref("speechVoice", event.currentTarget.value); }}>
               {[...new Set([...list, p.speechVoice])].map((voice) => <option key={voice} value={voice}>{voice}</option>)}
