@@ -296,7 +296,7 @@ function Cell({ id, row, open }: { id: string; row: Activity; open: () => void }
     case "time":
       return <td class={`muted nowrap ${place}`} title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
     case "model":
-      return <td class={place}><a href={modelHref(row.model)}>{row.model}</a></td>;
+      return <td class={place}><a class="whole" href={modelHref(row.model)} title={row.model}>{row.model}</a></td>;
     case "resp_status_code":
       return <td class={place}><Status code={row.resp_status_code} /></td>;
     case "capture":
