@@ -223,13 +223,21 @@ const ids = computed(() => ["model", ...arranged(BETWEEN, wish.value).filter((co
 const PEER_IDS = ["model", "state", "context"];
 const PEER_TRACKS = "minmax(0, 2.4fr) minmax(0, 1.2fr) minmax(0, 2.3fr) minmax(0, .8fr) 208px";
 
+/** By which columns the list can be sorted; each in the one direction that is of use. */
+const SORTS: Record<string, readonly ["name" | "state" | "used", "asc" | "desc"]> = { model: ["name", "asc"], state: ["state", "asc"], used: ["used", "desc"] };
+
+function sortOf(id: string) {
+  const sort = SORTS[id];
+  return sort && { order: prefs.value.modelSort === sort[0] ? sort[1] : null, onClick: () => setPref("modelSort", sort[0]) };
+}
+
 function ModelTable({ models: all, found, label, peers = false }: Part & { label: string }) {
   const { pinned, capabilityTags } = prefs.value;
   const rows = useGradually(all, found);
   const columns = peers ? PEER_IDS : ids.value;
   return (
     <SizedTable name={peers ? "peers" : "models"} ids={columns} label={label} class="models cards" tracks={peers ? PEER_TRACKS : columns.map((id) => TRACKS[id]).join(" ")}>
-      <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "context"} />)}</tr></thead>
+      <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "context"} sort={peers ? undefined : sortOf(id)} />)}</tr></thead>
       <tbody>{rows.map((model) => <Row key={model.id} model={model} off={!found.has(model)} columns={columns} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
     </SizedTable>
   );
