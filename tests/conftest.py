@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ from hypothesis import HealthCheck, settings
 from llamaswap.nursery import open_files
 
 assert open_files.WANTED  # importing it raises the limit of open files, as in the program
+
+# a shell's background job has SIGINT ignored, and so had everything that tests start and interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # how long an example takes says something about the machine, which may be busy
 settings.register_profile(

@@ -34,6 +34,7 @@ from llamaswap.nursery.guardian import Guardian
 from llamaswap.nursery.lease import Lease
 from llamaswap.nursery.masking import shown_command
 from llamaswap.nursery.process_group import Mark
+from llamaswap.nursery.taken_port import warn_if_taken
 from llamaswap.planning.events import ProcessState, StopReason
 
 logger = logging.getLogger(__name__)
@@ -243,6 +244,7 @@ class Upstream:
         self.log.started()
         try:
             self.endpoint = self._parse_endpoint()
+            await warn_if_taken(model.id, self.endpoint)
             mark = Mark(self.mark_owner, run.number, keep=bool(model.cmd_stop.strip()))
             child = await spawn(
                 model, start_argv(model), environment(model, mark), mark, self.log, self.nursery

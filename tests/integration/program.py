@@ -96,7 +96,7 @@ async def started(
 
         nursery.start_soon(read)
         try:
-            with trio.fail_after(20):
+            with trio.fail_after(60):  # nine at once on a busy machine
                 while (match := URL.search(output.decode("utf-8", "replace"))) is None:
                     assert process.poll() is None, output.decode()
                     await trio.sleep(0.02)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from itertools import count
@@ -104,6 +105,24 @@ async def test_normal_life_passes_through_four_states(rig: Rig) -> None:
     assert rig.states == [STARTING, READY, STOPPING, STOPPED]
     assert not is_alive(pid)
     assert rig.log.calls == ["started", "stopped on request"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_somebody_else_on_its_port_is_named_before_the_model_starts(
+    rig: Rig, caplog: pytest.LogCaptureFixture, host: str
+) -> None:
+    port = free_port()
+    upstream = rig.upstream("true", proxy=f"http://{host}:{port}", check_endpoint="none")
+    await upstream.ensure_ready()
+    await settled(lambda: upstream.state is STOPPED)
+    assert "is taken" not in caplog.text
+    with socket.create_server(("127.0.0.1", port)):
+        await upstream.ensure_ready()  # a warning: the command may free the port, or use it
+        await settled(lambda: upstream.state is STOPPED)
+    [record] = [r for r in caplog.records if "is taken" in r.getMessage()]
+    assert record.levelname == "WARNING"
+    assert f"<m> port {port} is taken" in record.getMessage()
+    assert f"by process {os.getpid()} (" in record.getMessage()
 
 
 async def test_ready_means_that_the_health_endpoint_said_200(rig: Rig) -> None:
