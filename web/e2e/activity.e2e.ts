@@ -275,6 +275,10 @@ describe("activity and captures", () => {
     };
     await head("Model").waitFor();
     const automatic = await width("Model");
+    // the heads stay on the screen while the page is scrolled
+    await page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+    await settled(async () => (await box("Time")).y === 0);
+    await page.evaluate(() => scrollTo(0, 0));
     const before = { time: await box("Time"), asked: asked() };
 
     await drag("Model", 60);

@@ -260,6 +260,11 @@ describe("models, profiles, selectors", () => {
     await settled(async () => String(await parts()) === "big: a c,small: b,Peer east: east/x,Peer west: west/y");
     await page.getByLabel("Sort", { exact: true }).selectOption("most");
     await settled(async () => (await parts())[0] === "big: c a");
+    // a head sorts too
+    await page.getByRole("region", { name: "small" }).getByRole("columnheader", { name: "State" }).getByRole("button").click();
+    await settled(async () => (await page.getByLabel("Sort", { exact: true }).inputValue()) === "state");
+    expect(await page.getByRole("columnheader", { name: "State" }).first().getAttribute("aria-sort")).toBe("ascending");
+    await page.getByLabel("Sort", { exact: true }).selectOption("most");
     await page.getByLabel("Group", { exact: true }).selectOption("capability");
     await settled(async () => String(await parts()) === "Reranker: c,Vision: c b,No capabilities reported: a,Peer east: east/x,Peer west: west/y");
     await page.getByRole("button", { name: "Fold Vision" }).click();

@@ -214,14 +214,22 @@ function useGradually(wanted: Model[], found: ReadonlySet<Model>): Model[] {
 }
 
 const TITLES: Record<string, string> = { model: "Model", state: "State", ttl: "TTL", memory: "Memory", context: "Context", used: "Last used", actions: "Actions" };
-const TRACKS: Record<string, string> = { model: "minmax(0, 2.4fr)", state: "minmax(0, 1fr)", ttl: "minmax(0, .8fr)", memory: "minmax(0, 1fr)", context: "minmax(0, .6fr)", used: "minmax(0, .8fr)", actions: "190px" };
+const TRACKS: Record<string, string> = { model: "minmax(0, 2.4fr)", state: "minmax(0, 1.2fr)", ttl: "minmax(0, .7fr)", memory: "minmax(0, 1fr)", context: "minmax(0, .6fr)", used: "minmax(0, .8fr)", actions: "208px" };
 /** Those that can be hidden and moved: the model stands first, what can be done with it last. */
 const BETWEEN = ["state", "ttl", "memory", "context", "used"];
 const wish = computed(() => prefs.value.listColumns);
 const ids = computed(() => ["model", ...arranged(BETWEEN, wish.value).filter((column) => column.visible).map((column) => column.id), "actions"]);
 /** What is known of a model that another server runs; its columns stand below those of our own. */
 const PEER_IDS = ["model", "state", "context"];
-const PEER_TRACKS = "minmax(0, 2.4fr) minmax(0, 1fr) minmax(0, 2.4fr) minmax(0, .8fr) 190px";
+const PEER_TRACKS = "minmax(0, 2.4fr) minmax(0, 1.2fr) minmax(0, 2.3fr) minmax(0, .8fr) 208px";
+
+/** By which columns the list can be sorted; each in the one direction that is of use. */
+const SORTS: Record<string, readonly ["name" | "state" | "used", "asc" | "desc"]> = { model: ["name", "asc"], state: ["state", "asc"], used: ["used", "desc"] };
+
+function sortOf(id: string) {
+  const sort = SORTS[id];
+  return sort && { order: prefs.value.modelSort === sort[0] ? sort[1] : null, onClick: () => setPref("modelSort", sort[0]) };
+}
 
 function ModelTable({ models: all, found, label, peers = false }: Part & { label: string }) {
   const { pinned, capabilityTags } = prefs.value;
@@ -229,7 +237,7 @@ function ModelTable({ models: all, found, label, peers = false }: Part & { label
   const columns = peers ? PEER_IDS : ids.value;
   return (
     <SizedTable name={peers ? "peers" : "models"} ids={columns} label={label} class="models cards" tracks={peers ? PEER_TRACKS : columns.map((id) => TRACKS[id]).join(" ")}>
-      <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "context"} />)}</tr></thead>
+      <thead><tr>{columns.map((id) => <ColumnHead key={id} id={id} title={TITLES[id]!} numeric={id === "context"} sort={peers ? undefined : sortOf(id)} />)}</tr></thead>
       <tbody>{rows.map((model) => <Row key={model.id} model={model} off={!found.has(model)} columns={columns} pinned={pinned.includes(model.id)} tags={capabilityTags} />)}</tbody>
     </SizedTable>
   );
@@ -334,7 +342,7 @@ function ProfilesCard() {
           const pins = Object.entries(profile.pins).sort(([a], [b]) => naturally(a, b));
           return (
             <div class="tight" key={profile.id}>
-              <div class="row wrap"><span class="strong">{profile.id}</span>{active && <Chip tone="ok">Active</Chip>}<span class="muted small">{pins.length} mappings</span><span class="push" /><Button small disabled={switching.value || !online.value} onClick={() => void activate(active ? null : profile.id)}>{active ? "Deactivate" : "Activate"}</Button></div>
+              <div class="row wrap"><span class="strong">{profile.id}</span>{active && <Chip tone="ok">Active</Chip>}<span class="muted small">{plural(pins.length, "mapping")}</span><span class="push" /><Button small disabled={switching.value || !online.value} onClick={() => void activate(active ? null : profile.id)}>{active ? "Deactivate" : "Activate"}</Button></div>
               {profile.description && <p class="muted small">{profile.description}</p>}
               <ul class="small">{pins.map(([pin, target]) => <li key={pin}>{pin} → {target === "" ? <Chip>disabled</Chip> : known.has(target) ? <a href={modelHref(target)}>{target}</a> : target}</li>)}</ul>
             </div>

@@ -132,7 +132,7 @@ function Flight() {
             <tbody>
               {shown.map((request) => (
                 <tr key={request.id}>
-                  <td>{request.model}</td><td class="mono wide-only">{request.req_path}</td><td class="wide-only">{request.remote_ip}</td>
+                  <td class="fluid" title={request.model}>{request.model}</td><td class="mono wide-only fluid" title={request.req_path}>{request.req_path}</td><td class="wide-only nowrap">{request.remote_ip}</td>
                   <td class="num"><Elapsed request={request} /></td><td class="num">{bytes(request.resp_bytes)}</td><td><CancelButton request={request} /></td>
                 </tr>
               ))}
@@ -154,14 +154,14 @@ function Recent() {
       {rows === null ? !recentError.value && <Skeletons rows={4} label="Loading recent requests" /> : rows.length === 0 ? <Empty>No requests recorded yet</Empty> : (
         <div class="scroll-x" tabIndex={0} role="group" aria-label="Recent requests">
           <table class="table">
-            <thead><tr><th>When</th><th>Model</th><th>Status</th><th class="num">Decode</th><th class="num">Duration</th></tr></thead>
+            <thead><tr><th>When</th><th>Model</th><th>Status</th><th class="num">Decode</th><th class="num wide-only">Duration</th></tr></thead>
             <tbody>
               {rows.map((row) => (
                 <tr key={row.id} class={row.resp_status_code >= 400 ? "failed" : ""}>
                   <td class="muted nowrap" title={row.timestamp}>{relative(row.timestamp)}</td>
-                  <td>{row.has_capture ? <a href={href(`captures/${row.id}`)}>{row.model}</a> : <a href={href(`activity?model=${encodeURIComponent(row.model)}`)}>{row.model}</a>}</td>
+                  <td class="fluid" title={row.model}>{row.has_capture ? <a href={href(`captures/${row.id}`)}>{row.model}</a> : <a href={href(`activity?model=${encodeURIComponent(row.model)}`)}>{row.model}</a>}</td>
                   <td title={row.error_msg || undefined}><Status code={row.resp_status_code} /></td>
-                  <td class="num">{speed(row.tokens.tokens_per_second)}</td><td class="num">{seconds(row.duration_ms)}</td>
+                  <td class="num">{speed(row.tokens.tokens_per_second)}</td><td class="num wide-only">{seconds(row.duration_ms)}</td>
                 </tr>
               ))}
             </tbody>

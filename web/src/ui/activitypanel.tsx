@@ -260,6 +260,8 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
   const columns = arranged(all, prefs.value[key]).filter((column) => column.visible && (column.id !== "error" || hasError)).map((column) => column.id);
   const rows = page.data.filter((row) => passes(row, filters));
   const at = rows.findIndex((row) => row.id === opened.value);
+  const before = rows.slice(0, Math.max(0, at)).findLast((row) => row.has_capture);
+  const after = rows.slice(at + 1).find((row) => row.has_capture);
   return (
     <>
       <SizedTable name={key} ids={columns} label="Requests" class="cards requests" stale={stale}>
@@ -275,7 +277,7 @@ function Rows({ page, model, filters, hasError, stale }: { page: ActivityPage; m
           ))}
         </tbody>
       </SizedTable>
-      {opened.value !== null && <CaptureDialog id={opened.value} row={rows[at] ?? null} onClose={() => (opened.value = null)} previous={rows[at - 1] ? () => (opened.value = rows[at - 1]!.id) : null} next={rows[at + 1] ? () => (opened.value = rows[at + 1]!.id) : null} />}
+      {opened.value !== null && <CaptureDialog id={opened.value} row={rows[at] ?? null} onClose={() => (opened.value = null)} previous={before ? () => (opened.value = before.id) : null} next={after ? () => (opened.value = after.id) : null} />}
     </>
   );
 }
@@ -296,7 +298,7 @@ function Cell({ id, row, open }: { id: string; row: Activity; open: () => void }
     case "time":
       return <td class={`muted nowrap ${place}`} title={absolute(row.timestamp)}>{relative(row.timestamp)}</td>;
     case "model":
-      return <td class={place}><a href={modelHref(row.model)}>{row.model}</a></td>;
+      return <td class={place}><a class="whole" href={modelHref(row.model)} title={row.model}>{row.model}</a></td>;
     case "resp_status_code":
       return <td class={place}><Status code={row.resp_status_code} /></td>;
     case "capture":

@@ -61,11 +61,11 @@ function Cell({ id, request }: { id: string; request: Inflight }) {
     case "elapsed":
       return <td class="num" data-label="Elapsed"><Elapsed request={request} /></td>;
     case "model":
-      return <td class="main"><a href={modelHref(request.model)}>{request.model}</a></td>;
+      return <td class="main"><a class="whole" href={modelHref(request.model)} title={request.model}>{request.model}</a></td>;
     case "request":
       return <td class="mono main" title={`${request.method} ${request.req_path}`}>{middle(`${request.method} ${request.req_path}`)}</td>;
     case "identity":
-      return <td data-label="From">{request.remote_ip || "–"}</td>;
+      return <td class="nowrap" data-label="From">{request.remote_ip || "–"}</td>;
     case "user_agent":
       return <td class="main" data-label="User agent">{header(request.req_headers, "User-Agent") || "–"}</td>;
     case "session_id":

@@ -177,7 +177,7 @@ function Strip() {
       <ConnectionState />
       {models.value !== null && (
         <>
-          {running.slice(0, 6).map((model) => <span key={model.id} class="row"><a href={modelHref(model.id)}>{modelName(model)}</a> <ModelState model={model} />{model.ttl_expires && model.state === "ready" && <span class="wide-only"><Ttl model={model} /></span>}</span>)}
+          {running.slice(0, 6).map((model) => <span key={model.id} class="row"><a href={modelHref(model.id)} title={modelName(model)}>{modelName(model)}</a> <ModelState model={model} />{model.ttl_expires && model.state === "ready" && <span class="wide-only"><Ttl model={model} /></span>}</span>)}
           {running.length > 6 && <a href={href("models")}>{running.length - 6} more</a>}
           {cards.map((card) => <span key={card.id} class="row" title={`GPU ${card.id} ${card.name}: ${gib(card.mem_used_mb!)} of ${gib(card.mem_total_mb!)} GiB`}>GPU {card.id}<span class="bar"><i style={{ width: `${(100 * card.mem_used_mb!) / card.mem_total_mb!}%` }} /></span></span>)}
           <a href={href("activity")}>{inflight.value.length} in flight</a>
@@ -365,7 +365,7 @@ const KEYS: [string, string][] = [
   ["Ctrl K", "Command palette"], ["Ctrl B", "Collapse the navigation"],
   ...[...PAGES, ...SECOND].map(([, , name, key]) => [`g ${key}`, name] as [string, string]),
   ["/", "Filter of the page"], ["j k", "Next and previous row"], ["Enter", "Open the row"], ["u l", "Unload, load the focused model"],
-  ["← →", "Previous and next capture or page"], ["End, f", "Follow the log"], ["?", "This list"], ["Esc", "Close"],
+  ["← →", "Previous and next capture or page"], ["← → Home", "On the edge of a column: its width"], ["End, f", "Follow the log"], ["?", "This list"], ["Esc", "Close"],
 ];
 
 const Shortcuts = () => (

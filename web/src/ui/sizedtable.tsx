@@ -100,7 +100,7 @@ function naturalWidths(table: HTMLTableElement, ids: readonly string[]): Record<
 function tellWhole(event: TargetedPointerEvent<HTMLElement>): void {
   const cell = (event.target as Element).closest<HTMLElement>("td, th");
   if (!cell || (cell.title && !("cut" in cell.dataset))) return;
-  const cut = [cell, ...cell.querySelectorAll<HTMLElement>(".cut")].some((part) => part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).textOverflow === "ellipsis");
+  const cut = [cell, ...cell.querySelectorAll<HTMLElement>(".cut, .whole")].some((part) => part.scrollWidth > part.clientWidth + 1 && getComputedStyle(part).textOverflow === "ellipsis");
   if (cut) {
     cell.title = cell.innerText;
     cell.dataset["cut"] = "";
