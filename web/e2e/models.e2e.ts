@@ -317,7 +317,7 @@ describe("models, profiles, selectors", () => {
     const shown = () => table.getByRole("columnheader").evaluateAll((heads) => heads.map((it) => it.getAttribute("aria-label")).join());
     await settled(async () => (await shown()) === "Model,State,TTL,Last used,Context,Actions");
     expect(await table.evaluate((it: HTMLTableElement) => [...it.rows[0]!.cells].map((cell, i) => Math.abs(cell.getBoundingClientRect().x - it.rows[1]!.cells[i]!.getBoundingClientRect().x) < 1))).not.toContain(false);
-    await page.reload();
+    await reload(page);
     await settled(async () => (await shown()) === "Model,State,TTL,Last used,Context,Actions");
   }, { context: { hasTouch: true } });
 });
