@@ -40,7 +40,10 @@ async def warn_if_taken(model: str, endpoint: Endpoint) -> None:
 
 
 def _is_taken(address: str, port: int) -> bool:
-    """Whether somebody listens there. Asks the system by binding: nobody's server notices."""
+    """Whether somebody listens there. Asks the system by binding: nobody's server notices.
+
+    macOS says so only of a listener on this very address, not of one on all of them.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:

@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
 import { describe, expect } from "vitest";
 import { check, CONNECTED, model, pause, script, settled, visit } from "./harness";
@@ -196,6 +197,9 @@ describe("connection", () => {
     stage.send("modelStatus", [model("later", "ready")]);
     await page.locator("#diagnostics", { hasText: "4 bad, 1 of unknown type" }).waitFor();
     await page.locator(".strip", { hasText: "later" }).waitFor();
+    stage.on("GET", /^\/logs\/stream\/proxy\?no-follow$/, { text: "a line\nAuthorization: Bearer s3cret.word\n" });
+    const [bundle] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Diagnostics bundle" }).click()]);
+    expect(readFileSync(await bundle.path(), "utf8")).toMatch(/Browser: [^]*\nLast lines of the proxy log\na line\nAuthorization: Bearer \[hidden\]\n$/);
   });
 
   check("UI-18", "a server with a newer build is noticed after the reconnect", async ({ page, stage, go, allow }) => {

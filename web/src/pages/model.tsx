@@ -1,7 +1,7 @@
 // One model: what it did, what it says, what it is.
 import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { idPath, json, request } from "../wire/api";
+import { idPath, json, logSoFar } from "../wire/api";
 import { bag } from "../wire/decode";
 import type { Model } from "../wire/types";
 import { findModel, models, configRevision } from "../state/live";
@@ -124,28 +124,12 @@ function Details({ model }: { model: Model }) {
 }
 
 const LINES = 20;
-/** ms without another piece, after which the log so far has come whole. */
-const STILL = 300;
-
-/** What the model's processes wrote last. The log is a stream: it is left as soon as what it holds is here. */
-async function lastLines(id: string, stop: AbortController): Promise<string[]> {
-  const reader = (await request(`/logs/stream/${idPath(id)}`, { signal: stop.signal, headers: { Accept: "text/plain" } })).body!.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  for (;;) {
-    const more = await Promise.race([reader.read(), new Promise<null>((resolve) => setTimeout(resolve, STILL, null))]);
-    if (!more || more.done) break;
-    text += decoder.decode(more.value, { stream: true });
-  }
-  stop.abort();
-  return text.trimEnd().split("\n").slice(-LINES).map(stripped);
-}
 
 function LastLines({ id }: { id: string }) {
   const lines = useSignal<string[] | null>(null);
   useEffect(() => {
     const stop = new AbortController();
-    lastLines(id, stop).then((got) => (lines.value = got), (cause) => { if (!stop.signal.aborted) lines.value = [`The log could not be read: ${messageOf(cause)}`]; });
+    logSoFar(idPath(id), stop.signal).then((log) => (lines.value = log.trimEnd().split("\n").slice(-LINES).map(stripped)), (cause) => { if (!stop.signal.aborted) lines.value = [`The log could not be read: ${messageOf(cause)}`]; });
     return () => stop.abort();
   }, [id]);
   return lines.value === null ? <Skeletons rows={3} label="Loading the last lines" /> : <pre class="code" tabIndex={0} aria-label="Last lines of its log">{lines.value.join("\n") || "nothing was written"}</pre>;

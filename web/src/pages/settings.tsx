@@ -1,6 +1,6 @@
 import { useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { api, json, request } from "../wire/api";
+import { api, json, logSoFar } from "../wire/api";
 import type { Version } from "../wire/types";
 import { connection, configRevision } from "../state/live";
 import { messageOf } from "../state/actions";
@@ -109,24 +109,7 @@ async function diagnosticsBundle(): Promise<void> {
 }
 
 async function proxyTail(): Promise<string> {
-  const stop = new AbortController();
-  const answer = await request("/logs/stream/proxy", { signal: stop.signal, headers: { Accept: "text/plain" } });
-  const reader = answer.body!.getReader();
-  const decoder = new TextDecoder();
-  let text = "";
-  const limit = setTimeout(() => stop.abort(), 1_000);
-  try {
-    while (text.length < 120_000) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      text += decoder.decode(value, { stream: true });
-    }
-  } catch {
-    // the stream never ends: a second of it holds the whole history
-  }
-  clearTimeout(limit);
-  stop.abort();
-  return text.split("\n").slice(-201).join("\n").replace(/\b(sk-|Bearer |Basic )[\w.+/=-]+/gi, "$1[hidden]");
+  return (await logSoFar("proxy")).split("\n").slice(-201).join("\n").replace(/\b(sk-|Bearer |Basic )[\w.+/=-]+/gi, "$1[hidden]");
 }
 
 interface ConfigFacts {

@@ -75,6 +75,11 @@ export async function json(path: string, init: RequestInit = {}): Promise<unknow
   return (await request(path, init)).json();
 }
 
+/** What the log of a source holds now: `proxy`, or the path of a model's id. */
+export async function logSoFar(source: string, signal: AbortSignal | null = null): Promise<string> {
+  return (await request(`/logs/stream/${source}?no-follow`, { signal, headers: { Accept: "text/plain" } })).text();
+}
+
 export async function postJson(path: string, body: unknown, signal?: AbortSignal): Promise<Response> {
   const init: RequestInit = {
     method: "POST",
