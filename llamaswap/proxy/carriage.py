@@ -22,10 +22,10 @@ from llamaswap.proxy.http1 import (
     Headers,
     ResponseHead,
     UpstreamViolation,
-    parse_response_head,
     render_head,
     status_line,
 )
+from llamaswap.proxy.known_heads import response_heads
 from llamaswap.proxy.relay import Relay
 from llamaswap.proxy.retry import may_ask_again
 from llamaswap.proxy.splice import splice
@@ -166,7 +166,7 @@ class Carriage:
         while True:
             end = data.find(b"\r\n\r\n")
             if end >= 0:
-                head = parse_response_head(data[: end + 4])
+                head = response_heads.parse(data[: end + 4])
                 if head.status >= 200 or head.status == 101:
                     return head, data[end + 4 :]
                 data = data[end + 4 :]  # 100 and 103 are between the upstream and us

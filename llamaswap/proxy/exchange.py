@@ -373,13 +373,14 @@ class Exchange:
     def _report(self) -> None:
         if self.site.on_finished is None:
             return
-        agent = self.head.get(b"user-agent") or b""
+        head, watch = self.head, self.watch
+        agent = head.get(b"user-agent") or b""
         self.site.on_finished(
             AccessRecord(
-                self._client_address(),
-                self.head.method,
+                self._client_address() if watch is None else watch.remote,
+                head.method,
                 self.path,
-                "HTTP/1.1" if self.head.version == "1.1" else "HTTP/1.0",
+                "HTTP/1.1" if head.version == "1.1" else "HTTP/1.0",
                 self.status or 499,
                 self.sent,
                 agent.decode("latin-1"),

@@ -6,6 +6,8 @@ from llamaswap.proxy.http1 import HOP_BY_HOP, Headers, RequestHead, ResponseHead
 
 _REPLACED = HOP_BY_HOP | {b"content-length", b"expect", b"x-forwarded-for", b"accept-encoding"}
 _READABLE = (b"gzip", b"deflate")
+MOST_MADE = 64
+"""Clients for whom headers are remembered with one head."""
 
 
 def request_headers(
@@ -16,6 +18,19 @@ def request_headers(
     `body_length` None: no body and no Content-Length. `readable_answer`: keep only codings that
     usage can be read from.
     """
+    for_whom = peer, readable_answer
+    passed: Headers | None = head.made.get(for_whom)
+    if passed is None:
+        if len(head.made) >= MOST_MADE:
+            head.made.clear()
+        passed = head.made[for_whom] = _passed(head, peer, readable_answer=readable_answer)
+    sent = passed.copy()
+    if body_length is not None:
+        sent.append((b"Content-Length", b"%d" % body_length))
+    return sent
+
+
+def _passed(head: RequestHead, peer: str, *, readable_answer: bool) -> Headers:
     forwarded: list[bytes] = []
     accepted: list[bytes] = []
     sent: Headers = []
@@ -37,8 +52,6 @@ def request_headers(
         sent.append((b"Accept-Encoding", kept))
     forwarded.append(peer.encode("ascii", "replace"))
     sent.append((b"X-Forwarded-For", b", ".join(forwarded)))
-    if body_length is not None:
-        sent.append((b"Content-Length", b"%d" % body_length))
     return sent
 
 
@@ -50,6 +63,13 @@ def _readable(value: bytes) -> bytes:
 
 def response_headers(head: ResponseHead) -> Headers:
     """Headers for the client: all of the upstream's but those of its connection to us."""
+    kept: Headers | None = head.made.get(None)
+    if kept is None:
+        kept = head.made[None] = _kept(head)
+    return kept.copy()
+
+
+def _kept(head: ResponseHead) -> Headers:
     sent: Headers = []
     stream = False
     buffering: list[int] = []

@@ -8,7 +8,8 @@ are how requests are smuggled. Source: RFC 9112, http-api §1.1, conventions §7
 from __future__ import annotations
 
 import re
-from typing import TypeAlias
+from collections.abc import Hashable
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 import httptools
@@ -76,10 +77,30 @@ class RequestHead:
     """What the client wants to switch to; None: nothing."""
     connection_names: frozenset[bytes]
     """Headers that `Connection` names, in lower case: they end here."""
+    made: dict[Hashable, Any] = field(factory=dict, init=False)
+    """What others made of it before, by whatever tells it apart. Shared by heads that differ in
+    the length of the body alone; nothing in it depends on that."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first header of that lower-case name."""
         return self.index.get(name)
+
+    def alike(self, fields: Fields, index: dict[bytes, bytes], length: int) -> RequestHead:
+        """The same head for a body of another length."""
+        head = RequestHead(
+            self.method,
+            self.target,
+            self.version,
+            fields,
+            index,
+            length,
+            self.keep_alive,
+            self.expects_continue,
+            self.upgrade,
+            self.connection_names,
+        )
+        head.made = self.made
+        return head
 
 
 class _HeadCollector:
@@ -288,10 +309,27 @@ class ResponseHead:
     chunked: bool
     keep_alive: bool
     connection_names: frozenset[bytes]
+    made: dict[Hashable, Any] = field(factory=dict, init=False)
+    """As `RequestHead.made`."""
 
     def get(self, name: bytes) -> bytes:
         """The first header of that lower-case name; empty: there is none."""
         return next((value for key, value in self.headers if key.lower() == name), b"")
+
+    def alike(self, headers: Headers, length: int | None) -> ResponseHead:
+        """The same head for a body of another length."""
+        head = ResponseHead(
+            self.status,
+            self.reason,
+            self.version,
+            headers,
+            length,
+            self.chunked,
+            self.keep_alive,
+            self.connection_names,
+        )
+        head.made = self.made
+        return head
 
 
 class _ResponseCollector:

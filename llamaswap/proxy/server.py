@@ -21,10 +21,10 @@ from llamaswap.proxy.http1 import (
     ProtocolViolation,
     RequestHead,
     find_head,
-    parse_request_head,
     render_head,
     status_line,
 )
+from llamaswap.proxy.known_heads import request_heads
 from llamaswap.proxy.site import Ongoing, Site
 from llamaswap.proxy.wire import SocketWire, StreamWire, Wire, bound_send_buffer, tune_tcp
 
@@ -270,7 +270,7 @@ async def _read_head(site: Site, wire: Wire, buffer: bytearray) -> RequestHead |
             raise ProtocolViolation(f"request head took longer than {HEAD_LIMIT:g} s", 408)
     head = bytes(buffer[:end])
     del buffer[:end]
-    return parse_request_head(head)
+    return request_heads.parse(head)
 
 
 async def _read_body(wire: Wire, buffer: bytearray, head: RequestHead) -> bytearray | None:

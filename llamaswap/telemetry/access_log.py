@@ -68,24 +68,11 @@ class AccessLog:
             return
         line = self.settings.layout.line
         text = "".join(
-            line("INFO", record.ended, _line_of(record))
+            line("INFO", record.ended, access_line(record))
             for record in records
             if is_logged(record.path)
         )
         self.hub.write_proxy(text.encode(errors="backslashreplace"))
-
-
-def _line_of(record: AccessRecord) -> str:
-    return access_line(
-        client=record.client,
-        method=record.method,
-        path=record.path,
-        protocol=record.protocol,
-        status=record.status,
-        sent=record.sent,
-        user_agent=record.user_agent,
-        duration=record.duration,
-    )
 
 
 def is_logged(path: str) -> bool:
@@ -93,21 +80,14 @@ def is_logged(path: str) -> bool:
     return not path.startswith(_SILENT)
 
 
-def access_line(
-    *,
-    client: str,
-    method: str,
-    path: str,
-    protocol: str,
-    status: int,
-    sent: int,
-    user_agent: str,
-    duration: float,
-) -> str:
-    """Describe one request. `path`: decoded, no query; `sent`: body bytes; `duration`: seconds."""
+def access_line(record: AccessRecord) -> str:
+    """One request as scripts look for it."""
+    client, method, path, agent = record.client, record.method, record.path, record.user_agent
+    if _needs_escapes(f"{client}{method}{path}{agent}"):
+        client, method, path, agent = map(escaped, (client, method, path, agent))
     return (
-        f'Request {escaped(client)} "{escaped(method)} {escaped(path)} {protocol}" '
-        f'{status} {sent} "{escaped(user_agent)}" {duration_text(duration)}'
+        f'Request {client} "{method} {path} {record.protocol}" '
+        f'{record.status} {record.sent} "{agent}" {duration_text(record.duration)}'
     )
 
 
@@ -121,9 +101,13 @@ def escaped(text: str) -> str:
 
     So neither a path nor a user agent can end its field or begin a line of its own.
     """
-    if text.isprintable() and '"' not in text and "\\" not in text:
+    if not _needs_escapes(text):
         return text
     return "".join(_escaped_character(character) for character in text)
+
+
+def _needs_escapes(text: str) -> bool:
+    return not text.isprintable() or '"' in text or "\\" in text
 
 
 def _escaped_character(character: str) -> str:
@@ -151,7 +135,5 @@ def duration_text(duration: float) -> str:
 
 
 def _decimal(count: int, size: int) -> str:
-    """Return `count / size` exactly (`size` a power of ten), without trailing zeros."""
-    whole, rest = divmod(count, size)
-    digits = f"{rest:0{len(str(size)) - 1}}" if rest else ""
-    return f"{whole}.{digits.rstrip('0')}" if rest else str(whole)
+    """Return `count / size` exactly (`size` a power of ten up to 1e9), without trailing zeros."""
+    return f"{count / size:.9f}".rstrip("0").rstrip(".")

@@ -164,11 +164,13 @@ class Book:
         if logger.isEnabledFor(logging.DEBUG):
             log_dispatch(observation)
 
-    def changed(self, observation: Observation) -> None:
-        """It was granted its model, or its response head went out."""
-        if observation.status:
-            observation.keep = observation.row and self._wants_body(observation)
-            self.inflight.answered(observation)
+    def granted(self, observation: Observation) -> None:
+        """It holds its model."""
+
+    def answered(self, observation: Observation) -> None:
+        """Its response head went out."""
+        observation.keep = observation.row and self._wants_body(observation)
+        self.inflight.answered(observation)
 
     def overfull(self, observation: Observation) -> None:
         """Look at what has come, so that it need not be kept as it is."""

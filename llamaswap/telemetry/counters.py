@@ -49,7 +49,6 @@ class Counters:
     """From the start of a process until it is ready."""
     under_way: dict[Observation, str] = field(factory=dict, init=False)
     """Label of every request that is not over."""
-    _waiting: set[Observation] = field(factory=set, init=False)
     _starting: dict[str, float] = field(factory=dict, init=False)
 
     # --- requests ---------------------------------------------------------------------------------
@@ -58,12 +57,10 @@ class Counters:
         """A request has named a model."""
         known = observation.local or self.offered(observation.model)
         self.under_way[observation] = observation.model if known else OTHER
-        self._waiting.add(observation)
 
     def granted(self, observation: Observation) -> None:
-        """It holds its model; called again it changes nothing."""
-        if observation in self._waiting and observation.granted_at is not None:
-            self._waiting.discard(observation)
+        """It holds its model."""
+        if observation.granted_at is not None:
             waited = observation.granted_at - observation.began
             _observe(self.waits, self.under_way[observation], WAITS, waited)
 
@@ -72,7 +69,6 @@ class Counters:
         model = self.under_way.pop(observation, None)
         if model is None:
             return
-        self._waiting.discard(observation)
         self.requests[model, _status(ending)] += 1
         _observe(self.durations, model, DURATIONS, ending.duration)
 
@@ -84,11 +80,11 @@ class Counters:
 
     def inflight(self) -> Counter[str]:
         """Requests that hold their model, by model."""
-        return Counter(m for o, m in self.under_way.items() if o not in self._waiting)
+        return Counter(m for o, m in self.under_way.items() if o.granted_at is not None)
 
     def queued(self) -> Counter[str]:
         """Requests that wait for their model, by model."""
-        return Counter(self.under_way[observation] for observation in self._waiting)
+        return Counter(m for o, m in self.under_way.items() if o.granted_at is None)
 
     # --- models -----------------------------------------------------------------------------------
 
@@ -124,11 +120,16 @@ class CountingObserver:
         else:
             observation.keep = False  # nobody looks at the body
 
-    def changed(self, observation: Observation) -> None:
-        """It was granted its model, or its response head went out."""
+    def granted(self, observation: Observation) -> None:
+        """It holds its model."""
         self.counters.granted(observation)
         if self.inner is not None:
-            self.inner.changed(observation)
+            self.inner.granted(observation)
+
+    def answered(self, observation: Observation) -> None:
+        """Its response head went out."""
+        if self.inner is not None:
+            self.inner.answered(observation)
 
     def overfull(self, observation: Observation) -> None:
         """Much of its body waits to be looked at."""

@@ -57,8 +57,12 @@ class Observer(Protocol):
         """A request has named a model."""
         ...
 
-    def changed(self, observation: Observation) -> None:
-        """It was granted its model, or its response head went out."""
+    def granted(self, observation: Observation) -> None:
+        """It holds its model. Called once at most."""
+        ...
+
+    def answered(self, observation: Observation) -> None:
+        """Its response head went out."""
         ...
 
     def overfull(self, observation: Observation) -> None:
@@ -131,14 +135,14 @@ class Observation:
         self.run = run
         self.sent_path = path
         self.request_body = body
-        self.observer.changed(self)
+        self.observer.granted(self)
 
     def head(self, status: int, fields: Headers, *, framed: bool) -> None:
         """The response head went out."""
         self.status = status
         self.response_fields = fields
         self.framed = framed
-        self.observer.changed(self)
+        self.observer.answered(self)
 
     def take(self, data: bytes) -> None:
         """These bytes of the body went out. Called for every chunk of every stream: O(1)."""

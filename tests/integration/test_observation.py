@@ -29,7 +29,10 @@ class Notebook:
     def begin(self, observation: Observation) -> None:
         self.begun.append(observation)
 
-    def changed(self, observation: Observation) -> None:
+    def granted(self, observation: Observation) -> None:
+        self.changes.append((observation.run, observation.status))
+
+    def answered(self, observation: Observation) -> None:
         self.changes.append((observation.run, observation.status))
 
     def overfull(self, observation: Observation) -> None:

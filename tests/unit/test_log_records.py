@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from llamaswap.telemetry.access_log import (
+    AccessRecord,
     access_line,
     client_address,
     duration_text,
@@ -201,14 +202,16 @@ async def test_leaving_the_block_restores_the_logger(hub: LogHub) -> None:
 
 def test_the_access_line_has_the_layout_scripts_look_for() -> None:
     line = access_line(
-        client="10.0.0.7",
-        method="POST",
-        path="/v1/chat/completions",
-        protocol="HTTP/1.1",
-        status=200,
-        sent=5321,
-        user_agent="curl/8.5.0",
-        duration=2.345678901,
+        AccessRecord(
+            client="10.0.0.7",
+            method="POST",
+            path="/v1/chat/completions",
+            protocol="HTTP/1.1",
+            status=200,
+            sent=5321,
+            user_agent="curl/8.5.0",
+            duration=2.345678901,
+        )
     )
     assert line == (
         'Request 10.0.0.7 "POST /v1/chat/completions HTTP/1.1" 200 5321 "curl/8.5.0" 2.345678901s'
@@ -223,6 +226,7 @@ def test_the_access_line_has_the_layout_scripts_look_for() -> None:
         (1.25e-3, "1.25ms"),
         (2.5, "2.5s"),
         (63.2, "1m3.2s"),
+        (60.000_000_05, "1m0.00000005s"),
         (3605, "1h0m5s"),
         (3600, "1h0m0s"),
         (60, "1m0s"),

@@ -272,12 +272,11 @@ def test_a_request_counts_once_however_it_ends() -> None:
     assert not counters.inflight()
 
 
-def test_waiting_ends_with_the_grant_and_is_measured_once() -> None:
+def test_waiting_ends_with_the_grant_and_is_measured() -> None:
     counters = Counters(nothing_offered)
     observation = begun(counters)
     assert counters.queued() == {"m": 1}
     observation.granted_at = 103.5
-    counters.granted(observation)
     counters.granted(observation)
     assert counters.waits["m"].total == 3.5
     assert (counters.queued(), counters.inflight()) == ({}, {"m": 1})
@@ -317,8 +316,11 @@ class Recorder:
     def begin(self, observation: Observation) -> None:
         self.seen.append("begin")
 
-    def changed(self, observation: Observation) -> None:
-        self.seen.append("changed")
+    def granted(self, observation: Observation) -> None:
+        self.seen.append("granted")
+
+    def answered(self, observation: Observation) -> None:
+        self.seen.append("answered")
 
     def overfull(self, observation: Observation) -> None:
         self.seen.append("overfull")
@@ -334,9 +336,10 @@ def test_the_books_see_what_the_counters_see() -> None:
     observation.observer.begin(observation)
     observation.keep = True
     observation.granted(1, "/", b"")
+    observation.head(200, (), framed=False)
     observation.take(bytes(70_000))
     observation.finish(Outcome.COMPLETE)
-    assert recorder.seen == ["begin", "changed", "overfull", "finished"]
+    assert recorder.seen == ["begin", "granted", "answered", "overfull", "finished"]
 
 
 def test_without_books_no_body_is_kept() -> None:
