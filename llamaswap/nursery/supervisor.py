@@ -361,6 +361,8 @@ class Supervisor:
 
     def _take(self, message: _Message, now: float) -> None:
         match message:
+            case Arrived() | Released():  # nearly always
+                self._handle(message, now)
             case _UnloadCall(models=models, reply=reply):
                 runs = [
                     upstream.run

@@ -1,4 +1,5 @@
-"""What a scheduler is told, and what it asks for. Frozen values only.
+"""What a scheduler is told, and what it asks for. Frozen values only, four of them per request:
+structs of msgspec are made in a sixth of the time that frozen classes of attrs take.
 
 A request is one *ticket*: it arrives once and is released exactly once, whatever happens in
 between; the scheduler knows from its own state whether a release means "left the queue" or
@@ -12,7 +13,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NewType, TypeAlias
 
-from attrs import frozen
+from msgspec import Struct
 
 from llamaswap.errors import LlamaswapError
 
@@ -49,8 +50,7 @@ class StopReason(Enum):
 # --- events ---------------------------------------------------------------------------------------
 
 
-@frozen
-class Arrived:
+class Arrived(Struct, frozen=True):
     """A request for a local model, by real id. Answered by Admit or Refuse."""
 
     ticket: TicketId
@@ -59,15 +59,13 @@ class Arrived:
     """None: the priority that the configuration gives the model."""
 
 
-@frozen
-class Released:
+class Released(Struct, frozen=True):
     """The request is over: its client left, or its response ended. Exactly one per Arrived."""
 
     ticket: TicketId
 
 
-@frozen
-class JobDone:
+class JobDone(Struct, frozen=True):
     """A job ended. `error` None: every evictee is stopped and the target is ready.
 
     A cancelled job reports with `StartAborted`. Exactly one per StartJob.
@@ -77,36 +75,31 @@ class JobDone:
     error: LlamaswapError | None = None
 
 
-@frozen
-class StateChanged:
+class StateChanged(Struct, frozen=True):
     """An upstream went to `state`, by itself or by our doing. Sent for every change, in order."""
 
     model: str
     state: ProcessState
 
 
-@frozen
-class SlotsKnown:
+class SlotsKnown(Struct, frozen=True):
     """A ready upstream said how many requests it works on at once."""
 
     model: str
     slots: int
 
 
-@frozen
-class Unload:
+class Unload(Struct, frozen=True):
     """An operator wants these models (real ids) stopped, in-flight requests or not."""
 
     models: tuple[str, ...]
 
 
-@frozen
-class Tick:
+class Tick(Struct, frozen=True):
     """A time asked for by `next_wakeup()` has come; only `now` matters."""
 
 
-@frozen
-class Shutdown:
+class Shutdown(Struct, frozen=True):
     """The program stops: nothing new starts, whoever waits is failed, in-flight continues."""
 
 
@@ -117,30 +110,26 @@ Event: TypeAlias = (
 # --- effects --------------------------------------------------------------------------------------
 
 
-@frozen
-class Admit:
+class Admit(Struct, frozen=True):
     """The request holds a slot of its model now and will get Grant or Refuse later."""
 
     ticket: TicketId
 
 
-@frozen
-class Grant:
+class Grant(Struct, frozen=True):
     """Serve the request: its model is ready and will not be stopped for a swap meanwhile."""
 
     ticket: TicketId
 
 
-@frozen
-class Refuse:
+class Refuse(Struct, frozen=True):
     """The request ends here with `error`, before or after it was admitted."""
 
     ticket: TicketId
     error: LlamaswapError
 
 
-@frozen
-class Position:
+class Position(Struct, frozen=True):
     """The request's 1-based place among those that wait changed.
 
     `fifo` counts the whole queue, `batch` those that wait for the same model.
@@ -152,8 +141,7 @@ class Position:
     """Seconds it is expected to wait yet: an estimate from what was learned."""
 
 
-@frozen
-class StartJob:
+class StartJob(Struct, frozen=True):
     """Stop all of `evict` side by side, then make `target` ready, then report JobDone."""
 
     job: JobId
@@ -161,8 +149,7 @@ class StartJob:
     evict: tuple[str, ...]
 
 
-@frozen
-class CancelJob:
+class CancelJob(Struct, frozen=True):
     """End the job without starting its target: finish stops already begun, abort a start.
 
     It still reports JobDone.
@@ -171,8 +158,7 @@ class CancelJob:
     job: JobId
 
 
-@frozen
-class Stop:
+class Stop(Struct, frozen=True):
     """Stop these models side by side, outside any job."""
 
     models: tuple[str, ...]
@@ -187,8 +173,7 @@ class DecisionKind(Enum):
     GATE = "gate"
 
 
-@frozen(kw_only=True)
-class Decision:
+class Decision(Struct, frozen=True, kw_only=True):
     """Why a swap begins, or does not begin yet: for people, once per decision."""
 
     kind: DecisionKind

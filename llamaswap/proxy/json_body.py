@@ -46,8 +46,7 @@ class Member:
     """Offsets of its value."""
 
 
-@frozen
-class Peek:
+class Peek(msgspec.Struct, frozen=True):
     """What routing needs of a body."""
 
     model: str | None

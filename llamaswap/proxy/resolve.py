@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from urllib.parse import quote, unquote_to_bytes
 
+import msgspec
 from attrs import frozen
 
 from llamaswap.config.schema import Selector
@@ -30,8 +31,7 @@ class Source(Enum):
     QUERY = "query"
 
 
-@frozen
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What the client asked for."""
 
     name: str

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+import msgspec
 import trio
 from attrs import define, field
 
@@ -37,9 +38,8 @@ class Outcome(Enum):
     """By an operator."""
 
 
-@define
-class Ending:
-    """The last thing an exchange tells. Not frozen: that would double what it costs."""
+class Ending(msgspec.Struct, frozen=True):
+    """The last thing an exchange tells."""
 
     outcome: Outcome
     status: int

@@ -79,11 +79,9 @@ class UsageReader:
 
     def document(self, body: bytes | bytearray) -> bool:
         """Look at a whole JSON answer. False: it is no JSON object or array."""
-        if body.lstrip()[:1] == b"[":
-            return self._array(body)
         document = _parsed(body)
         if document is None:
-            return False
+            return body.lstrip()[:1] == b"[" and self._array(body)
         self._take(document, [document.usage])
         return True
 
@@ -91,6 +89,10 @@ class UsageReader:
         """What was found."""
         if not self._found:
             return Tokens()
+        if self._timings is None and self._metrics is None:
+            return Tokens(
+                self._input, self._output, self._cached, -1, -1, -1.0, -1.0, self._fresh()
+            )
         figures: dict[str, Any] = {
             "input": self._input,
             "fresh": self._fresh(),
@@ -134,14 +136,16 @@ class UsageReader:
             self._found, self._metrics = True, document.metrics
 
     def _usage(self, usage: Mapping[str, Any]) -> None:
-        taken = _first(usage, "prompt_tokens", "input_tokens")
-        given = _first(usage, "completion_tokens", "output_tokens")
-        cached = _first(usage, "cache_read_input_tokens")
-        self._apart = self._apart or cached is not None
-        for details in ("input_tokens_details", "prompt_tokens_details"):
-            inner = usage.get(details)
-            if cached is None and isinstance(inner, dict):
-                cached = _first(inner, "cached_tokens")
+        get = usage.get
+        taken = _first(get("prompt_tokens"), get("input_tokens"))
+        given = _first(get("completion_tokens"), get("output_tokens"))
+        cached = _count(get("cache_read_input_tokens"))
+        if cached is not None:
+            self._apart = True
+        else:
+            for details in (get("input_tokens_details"), get("prompt_tokens_details")):
+                if cached is None and isinstance(details, dict):
+                    cached = _count(details.get("cached_tokens"))
         if taken is not None and taken > 0:
             self._input = taken
         if given is not None and given > 0:
@@ -197,14 +201,14 @@ def _nested(raw: msgspec.Raw) -> Any:
         return None
 
 
-def _first(usage: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        if name in usage and (value := _count(usage[name])) is not None:
-            return value
-    return None
+def _first(one: object, other: object) -> int | None:
+    found = _count(one)
+    return _count(other) if found is None else found
 
 
 def _count(value: object) -> int | None:
+    if type(value) is int and -LARGEST <= value <= LARGEST:
+        return value  # nearly always
     number = _number(value)
     return None if number is None else max(-LARGEST, min(LARGEST, int(number)))
 
