@@ -11,9 +11,7 @@ import logging
 import math
 import signal
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from copy import copy
 from itertools import count
-from types import TracebackType
 from typing import Protocol, TypeAlias
 
 import trio
@@ -38,6 +36,7 @@ from llamaswap.nursery.process_group import signal_group
 from llamaswap.nursery.scheduling_log import log_decision, log_steps
 from llamaswap.nursery.slots import known_slots
 from llamaswap.nursery.upstream import ModelLog, Run, Upstream
+from llamaswap.nursery.waiting import Waiting
 from llamaswap.planning.assemble import planner_for, scheduler_for
 from llamaswap.planning.bookkeeping import Bookkeeping
 from llamaswap.planning.costs import Costs
@@ -114,27 +113,6 @@ _Message: TypeAlias = Event | _UnloadCall | _Reconfigure | _Adopt
 
 
 @define(eq=False)
-class _Ticket:
-    """What a waiting request and the run loop share."""
-
-    model: str
-    observer: WaitObserver | None
-    decided: bool = False
-    error: LlamaswapError | None = None
-    generation: int = 0
-    """Of the configuration it was granted under."""
-    bell: trio.Event | None = None
-    """Made only for a request that has to wait."""
-
-    def decide(self, error: LlamaswapError | None = None) -> None:
-        """The scheduler has spoken."""
-        self.decided = True
-        self.error = error
-        if self.bell is not None:
-            self.bell.set()
-
-
-@define(eq=False)
 class _Job:
     """One swap under way."""
 
@@ -169,7 +147,7 @@ class Supervisor:
     """Granted tickets by the process that serves them."""
     _idle: dict[Upstream, trio.Event] = field(factory=dict)
     _shown: dict[str, ProcessState] = field(factory=dict)
-    _tickets: dict[TicketId, _Ticket] = field(factory=dict)
+    _tickets: dict[TicketId, Waiting] = field(factory=dict)
     _jobs: dict[JobId, _Job] = field(factory=dict)
     _ids: Callable[[], int] = field(init=False)
     _runs: Callable[[], int] = field(init=False)
@@ -178,6 +156,8 @@ class Supervisor:
     """Counts the configurations."""
     _bell: trio.Event = field(factory=trio.Event)
     _wakeup: float = math.inf
+    _deciding: bool = False
+    """Whether the run loop runs."""
     _queued: int = 0
     """Messages in the channel: asking it when it is empty costs an exception."""
     _clock: Callable[[], float] = field(init=False)
@@ -227,9 +207,9 @@ class Supervisor:
 
     # --- what proxy/ sees -------------------------------------------------------------------------
 
-    def lease(self, model: str, observer: WaitObserver | None = None) -> _Waiting:
+    def lease(self, model: str, observer: WaitObserver | None = None) -> Waiting:
         """Wait for `model` and hold it for the length of the block. See `LeaseSource`."""
-        return _Waiting(self, model, observer)
+        return Waiting(self, model, observer)
 
     def ready_lease(self, model: str) -> Lease | None:
         """The address of `model` if it is ready, held by nobody. See `LeaseSource`."""
@@ -332,7 +312,8 @@ class Supervisor:
 
     async def _decide(self) -> None:
         """Run the loop: a turn whenever something was posted or a wake-up is due."""
-        with self._receive:
+        self._deciding = True
+        try:
             while True:
                 self._wakeup = self._scheduler.next_wakeup()
                 if self._wakeup == math.inf:  # the usual case; a scope costs microseconds
@@ -344,6 +325,9 @@ class Supervisor:
                 if trio.current_time() >= self._wakeup:
                     self._post(Tick())
                 self._turn()
+        finally:
+            self._deciding = False
+            self._receive.close()
 
     def _turn(self) -> None:
         """Own all scheduling state: message by message, its effects out, none of them waits.
@@ -356,6 +340,9 @@ class Supervisor:
         while self._queued:
             self._queued -= 1
             self._take(self._receive.receive_nowait(), now)
+        self._heed_wakeup()
+
+    def _heed_wakeup(self) -> None:
         if self._scheduler.next_wakeup() < self._wakeup:
             self._bell.set()
 
@@ -611,7 +598,7 @@ class Supervisor:
 
     # --- leases -----------------------------------------------------------------------------------
 
-    def enqueue(self, waiting: _Ticket) -> TicketId:
+    def enqueue(self, waiting: Waiting) -> TicketId:
         """Put a request into the collation queue. Raises ShuttingDown if nobody reads it."""
         ticket = TicketId(self._ids())
         self._tickets[ticket] = waiting
@@ -621,7 +608,7 @@ class Supervisor:
         self._turn()
         return ticket
 
-    def is_outdated(self, waiting: _Ticket) -> bool:
+    def is_outdated(self, waiting: Waiting) -> bool:
         """Whether a reload came between the grant and its use."""
         return waiting.generation != self._generation
 
@@ -642,45 +629,8 @@ class Supervisor:
             held.discard(ticket)
             if not held and (idle := self._idle.get(upstream)) is not None:
                 idle.set()
-        if self._enqueue(Released(ticket)):
+        if not self._queued and self._deciding:
+            self._handle(Released(ticket), self._clock())  # nothing is before it
+            self._heed_wakeup()
+        elif self._enqueue(Released(ticket)):
             self._turn()
-
-
-@define(eq=False)
-class _Waiting:
-    """One request's way through the collation queue: enter to wait, leave to release."""
-
-    _supervisor: Supervisor
-    _model: str
-    _observer: WaitObserver | None
-    _ticket: TicketId = field(init=False)
-    _upstream: Upstream | None = None
-
-    async def __aenter__(self) -> Lease:
-        while True:
-            waiting = _Ticket(self._model, self._observer)
-            self._ticket = self._supervisor.enqueue(waiting)
-            try:
-                if not waiting.decided:
-                    waiting.bell = trio.Event()
-                    await waiting.bell.wait()
-                if waiting.error is not None:
-                    raise copy(waiting.error)  # each waiter gets its own, with its own traceback
-                self._upstream, lease = self._supervisor.hold(self._ticket, self._model)
-            except UpstreamGone:
-                self._supervisor.release(self._ticket, None)
-                if not self._supervisor.is_outdated(waiting):
-                    raise
-            except BaseException:
-                self._supervisor.release(self._ticket, None)
-                raise
-            else:
-                return lease
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._supervisor.release(self._ticket, self._upstream)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
+import msgspec
 import trio
 from attrs import define, field
 
@@ -66,16 +67,14 @@ LEFT_OUT_OF_ANSWERS = LEFT_OUT | {b"content-encoding"}
 """A captured body is decoded."""
 
 
-@define
-class _Fold:
+class _Fold(msgspec.Struct):
     """Body bytes to look at before the end."""
 
     reader: ResponseReader
     pieces: list[bytes]
 
 
-@define
-class _Finish:
+class _Finish(msgspec.Struct):
     """An exchange to make a row of."""
 
     observation: Observation
@@ -86,8 +85,7 @@ class _Finish:
     ended: float
 
 
-@define(eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """A row made, with what its listeners may want to know."""
 
     row: ActivityRow
@@ -268,9 +266,11 @@ class Book:
         if not entry.id:
             return
         self.last_row = entry.id
-        if entry.capture is not None and not self.captures.add(entry.id, entry.capture):
+        capture = entry.capture
+        if capture is not None and not self.captures.add(entry.id, capture):
             logger.warning("the capture of request %d is larger than captureBuffer", entry.id)
-        self.bus.publish(ActivityStored(entry.id))
+        if self.bus.subscribers:
+            self.bus.publish(ActivityStored(entry.id))
 
     def _work(
         self, lot: list[_Fold | _Finish], config: Config, capture: bool

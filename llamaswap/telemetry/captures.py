@@ -71,7 +71,7 @@ class Capture(msgspec.Struct, frozen=True):
     @property
     def size(self) -> int:
         """Compressed bytes."""
-        return len(self.head) + sum(map(len, self.frames))
+        return len(self.head) + (sum(map(len, self.frames)) if self.frames else 0)
 
 
 def pack(
@@ -128,12 +128,14 @@ class Captures:
 
     def add(self, row: int, capture: Capture) -> bool:
         """Keep a capture, letting the oldest go. False: it is larger than the whole budget."""
-        if capture.size > self.budget:
+        size = capture.size
+        if size > self.budget:
             return False
         self._kept[row] = capture
         self._order.append(row)
-        self._size += capture.size
-        self._make_room()
+        self._size += size
+        if self._size > self.budget:
+            self._make_room()
         return True
 
     def resize(self, budget: int) -> None:

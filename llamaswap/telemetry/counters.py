@@ -74,9 +74,12 @@ class Counters:
 
     def used(self, model: str, *, fresh: int, cached: int, output: int) -> None:
         """An answer told its tokens: of the prompt, those the cache spared, those generated."""
-        for kind, count in (("input", fresh), ("cached", cached), ("output", output)):
-            if count > 0:
-                self.tokens[model, kind] += count
+        if fresh > 0:
+            self.tokens[model, "input"] += fresh
+        if cached > 0:
+            self.tokens[model, "cached"] += cached
+        if output > 0:
+            self.tokens[model, "output"] += output
 
     def inflight(self) -> Counter[str]:
         """Requests that hold their model, by model."""

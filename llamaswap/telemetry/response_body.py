@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import httptools
+import msgspec
 from attrs import define, field
 
 from llamaswap.chunk_decoder import ChunkDecoder
@@ -63,8 +64,7 @@ class EventLines:
             self.on_data(line[5:].strip())
 
 
-@define(eq=False)
-class ResponseReader:
+class ResponseReader(msgspec.Struct, eq=False):
     """One body. Feed it, then `end` it, then ask."""
 
     stream: bool
@@ -74,10 +74,10 @@ class ResponseReader:
     """Value of `Content-Encoding`."""
     compress: Callable[[bytes], bytes] | None
     """Makes a frame of each lot of a stream; None: the body itself is not wanted."""
-    usage: UsageReader = field(factory=UsageReader)
-    body: bytearray = field(factory=bytearray)
+    usage: UsageReader = msgspec.field(default_factory=UsageReader)
+    body: bytearray = msgspec.field(default_factory=bytearray)
     """Decoded, of what is no stream."""
-    frames: list[bytes] = field(factory=list)
+    frames: list[bytes] = []
     """A stream's decoded bytes, compressed, one frame per lot."""
     kept: int = 0
     """Bytes in `frames`."""
@@ -90,15 +90,18 @@ class ResponseReader:
     too_large: bool = False
     no_figures: str = ""
     """Why a body that can be read tells nothing: it is not what its kind has to be."""
-    _unframer: ChunkDecoder | None = field(init=False)
-    _decompressor: Decompressor | None = field(init=False)
+    _unframer: ChunkDecoder | None = None
+    _decompressor: Decompressor | None = None
     """None: no coding, or one nobody here can read."""
-    _lines: EventLines | None = field(init=False)
+    _lines: EventLines | None = None
 
-    def __attrs_post_init__(self) -> None:
-        self._unframer = ChunkDecoder() if self.framed else None
-        self._decompressor = decompressor(self.coding, LIMIT) if self.coding else None
-        self._lines = EventLines(self.usage.event, MARKS) if self.stream else None
+    def __post_init__(self) -> None:
+        if self.framed:
+            self._unframer = ChunkDecoder()
+        if self.coding:
+            self._decompressor = decompressor(self.coding, LIMIT)
+        if self.stream:
+            self._lines = EventLines(self.usage.event, MARKS)
 
     def feed(self, pieces: Iterable[bytes]) -> None:
         """Read what was sent; never raises."""

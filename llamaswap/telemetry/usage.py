@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from attrs import define
 
 LARGEST = 2**63 - 1
 """What the store can hold; a count beyond it is a server's defect, not a reason to lose the row."""
@@ -54,8 +53,7 @@ _read_document = msgspec.json.Decoder(_Document).decode
 _read_nested = msgspec.json.Decoder(_Nested).decode
 
 
-@define
-class UsageReader:
+class UsageReader(msgspec.Struct):
     """Takes events or a document, and says in the end what they said."""
 
     unread: int = 0
