@@ -7,14 +7,12 @@ connection is the one least likely to be closed by the other side meanwhile.
 from __future__ import annotations
 
 import math
-import select
-import socket
 from time import monotonic
 
 import trio
 from attrs import define, field
 
-from llamaswap.proxy.wire import SocketWire, Wire
+from llamaswap.proxy.wire import Wire
 
 MAX_IDLE = 100
 """Idle connections kept per upstream. With 10, a third of 32 clients' requests connected anew."""
@@ -33,7 +31,7 @@ class Pool:
         waiting = self._idle.get(run)
         while waiting:
             until, wire = waiting.pop()
-            if monotonic() < until and _is_alive(wire):
+            if monotonic() < until and wire.is_quiet():
                 return wire
             wire.close()
         return None
@@ -63,7 +61,7 @@ class Pool:
         for run, waiting in list(self._idle.items()):
             kept = []
             for until, wire in waiting:
-                if now < until and _is_alive(wire):
+                if now < until and wire.is_quiet():
                     kept.append((until, wire))
                 else:
                     wire.close()
@@ -81,21 +79,3 @@ class Pool:
 
     def __len__(self) -> int:
         return sum(map(len, self._idle.values()))
-
-
-def _is_alive(wire: Wire) -> bool:
-    """Whether an idle connection has neither been closed nor sent anything unasked."""
-    if isinstance(wire, SocketWire):
-        try:
-            wire.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-    if not hasattr(select, "poll"):
-        return True  # found out by using it
-    # below TLS: whatever came (a goodbye, most likely) makes the connection suspect
-    poll = select.poll()
-    poll.register(wire.fileno(), select.POLLIN)
-    return not poll.poll(0)

@@ -74,7 +74,7 @@ async def test_a_generation_no_upstream_took_is_asked_for_again(
         peer.stream.socket.close()
 
     # the race itself: our look at the connection comes just before the close
-    monkeypatch.setattr("llamaswap.proxy.pool._is_alive", lambda _wire: True)
+    monkeypatch.setattr(SocketWire, "is_quiet", lambda _wire: True)
     async with stage() as here:
         await here.upstream(script)
         client = await here.client()
