@@ -77,7 +77,7 @@ class RequestHead:
     """What the client wants to switch to; None: nothing."""
     connection_names: frozenset[bytes]
     """Headers that `Connection` names, in lower case: they end here."""
-    made: dict[Hashable, Any] = field(factory=dict, init=False)
+    made: dict[Hashable, Any] = field(factory=dict, init=False, eq=False, repr=False)
     """What others made of it before, by whatever tells it apart. Shared by heads that differ in
     the length of the body alone; nothing in it depends on that."""
 
@@ -309,7 +309,7 @@ class ResponseHead:
     chunked: bool
     keep_alive: bool
     connection_names: frozenset[bytes]
-    made: dict[Hashable, Any] = field(factory=dict, init=False)
+    made: dict[Hashable, Any] = field(factory=dict, init=False, eq=False, repr=False)
     """As `RequestHead.made`."""
 
     def get(self, name: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """Heads that came before: a client's requests and a server's answers carry the same one again and
 again, but for the length of the body. (decisions/0007-known-heads.md)
 
-A head is known by every byte of it but the digits of its only Content-Length, so nothing is taken
-for known that was not checked.
+A head is known by every byte of it but the digits of its Content-Length, so nothing is taken for
+known that was not checked. The parsers refuse a second length, so there is none in what is known.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ class KnownHeads(Generic[H]):
         if known is not None:
             return known if length is None else self._resized(known, length[1])
         parsed = self._parse(head)
-        # two equal lengths are allowed in an answer; were one of them cut out, it could differ
-        if len(head) <= LARGEST and (length is None or head.lower().count(_NAME) == 1):
+        if len(head) <= LARGEST:
             if len(self._known) >= MOST:
                 self._known.clear()
             self._known[key] = parsed
