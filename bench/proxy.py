@@ -1,16 +1,16 @@
 """Measure the data plane: `python -m bench.proxy [--rounds N] [--quick] [--also NAME=URL]`.
 
 A mock model server stands behind every contestant: a direct connection, this program with
-everything switched on (real supervisor, scheduler, access log), Go's httputil.ReverseProxy, and any
-proxy given by URL. They take turns in every round of one run; medians and ratios are printed as
-Markdown. Everything stays on the loopback interface. Needs Go.
+everything switched on (real supervisor, scheduler, access log, books), the same without its books
+(bench/unobserved.py), Go's httputil.ReverseProxy, and any proxy given by URL. They take turns in
+every round of one run; medians and ratios are printed as Markdown. Everything stays on the loopback
+interface. Needs Go.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import socket
 import statistics
@@ -29,7 +29,7 @@ import psutil
 HERE = Path(__file__).parent
 BIN = HERE / "bin"
 PATH = "/v1/chat/completions"
-TICK = os.sysconf("SC_CLK_TCK")
+OURS = ("llamaswap", "without books")
 
 
 def build() -> None:
@@ -150,21 +150,22 @@ class Contestant:
 
 
 def table(contestants: list[Contestant], yardstick: Contestant) -> str:
-    """Medians as Markdown, ours over the yardstick's in the last column."""
-    ours = next(c for c in contestants if c.name == "llamaswap")
+    """Medians as Markdown, both of ours over the yardstick's in the last columns."""
+    ours = [c for c in contestants if c.name in OURS]
     direct = contestants[0]
-    names = [c.name for c in contestants]
-    lines = [f"| | {' | '.join(names)} | llamaswap / Go |", "|---|" + "---:|" * (len(names) + 1)]
+    names = [c.name for c in contestants] + [f"{c.name} / Go" for c in ours]
+    lines = [f"| | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
     rows = list(dict.fromkeys(what for c in contestants for what in c.figures))
     for what in rows:
         cells = [_show(c.median(what)) for c in contestants]
-        lines.append(f"| {what} | {' | '.join(cells)} | {_ratio(ours, yardstick, what)} |")
+        cells += [_ratio(c, yardstick, what) for c in ours]
+        lines.append(f"| {what} | {' | '.join(cells)} |")
     what = "first byte p50, 1 connection (ms)"
     base = direct.median(what) or 0.0
-    added = [(c.median(what) or 0.0) - base for c in contestants]
-    ratio = added[contestants.index(ours)] / added[contestants.index(yardstick)]
-    cells = [_show(value) for value in added]
-    lines.append(f"| added p50, 1 connection (ms) | {' | '.join(cells)} | {ratio:.2f} |")
+    added = {c.name: (c.median(what) or 0.0) - base for c in contestants}
+    cells = [_show(value) for value in added.values()]
+    cells += [f"{added[c.name] / added[yardstick.name]:.2f}" for c in ours]
+    lines.append(f"| added p50, 1 connection (ms) | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -189,22 +190,25 @@ def main() -> None:
     build()
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
-        upstream, go, ours = free_port(), free_port(), free_port()
+        upstream, go = free_port(), free_port()
         stack.enter_context(started([str(BIN / "upstream"), str(upstream)], upstream))
         yardstick = stack.enter_context(
             started([str(BIN / "yardstick"), str(go), str(upstream)], go)
         )
-        command = [sys.executable, "-m", "llamaswap", "-config", str(our_config(upstream, folder))]
-        program = stack.enter_context(started([*command, "-listen", f"127.0.0.1:{ours}"], ours))
-        contestants = [
-            Contestant("direct", f"http://127.0.0.1:{upstream}", None),
-            Contestant("llamaswap", f"http://127.0.0.1:{ours}", program),
-            Contestant("Go ReverseProxy", f"http://127.0.0.1:{go}", yardstick),
-        ]
+        config = str(our_config(upstream, folder))
+        contestants = [Contestant("direct", f"http://127.0.0.1:{upstream}", None)]
+        for name, module in zip(OURS, ("llamaswap", "bench.unobserved"), strict=True):
+            port = free_port()
+            url = f"http://127.0.0.1:{port}"
+            command = [sys.executable, "-m", module, "-config", config]
+            program = started([*command, "-listen", f"127.0.0.1:{port}"], port)
+            contestants.append(Contestant(name, url, stack.enter_context(program)))
+            urllib.request.urlopen(f"{url}/health").read()
+        go_proxy = Contestant("Go ReverseProxy", f"http://127.0.0.1:{go}", yardstick)
+        contestants.append(go_proxy)
         for also in options.also:
             name, _, url = also.partition("=")
             contestants.append(Contestant(name, url.rstrip("/"), None))
-        urllib.request.urlopen(f"http://127.0.0.1:{ours}/health").read()
         idle = {c.name: c.process.memory_info().rss / 1e6 for c in contestants if c.process}
         for round_number in range(options.rounds):
             print(f"round {round_number + 1} of {options.rounds}", file=sys.stderr, flush=True)
@@ -217,7 +221,7 @@ def main() -> None:
         for contestant in contestants:
             if contestant.process:
                 contestant.note("RSS idle (MB)", idle[contestant.name])
-        print(table(contestants, contestants[2]))
+        print(table(contestants, go_proxy))
 
 
 if __name__ == "__main__":
