@@ -6,11 +6,13 @@ ever touches a folder and no path can leave it. Source: web-ui §0.2, §4.4, §4
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import html
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import quart
@@ -56,8 +58,18 @@ class UiFile:
     """A built file in every form it was built in; `encodings` is in order of preference."""
 
     content_type: str
-    plain: Encoded
+    etag: str
+    """Of the bytes as they were built."""
     encodings: Mapping[str, Encoded]
+    body: bytes | None = None
+    """As built; None: kept as gzip only, for nearly everybody takes a compressed form."""
+
+    @property
+    def plain(self) -> Encoded:
+        """The form without a coding."""
+        if self.body is not None:
+            return Encoded(self.body, self.etag)
+        return Encoded(gzip.decompress(self.encodings["gzip"].body), self.etag)
 
     def best_for(self, accept_encoding: str) -> tuple[str, Encoded]:
         """The coding to send (`""`: none) and its bytes."""
@@ -80,23 +92,23 @@ def acceptable_codings(header: str) -> frozenset[str]:
 
 
 def load_files(folder: Path = FOLDER) -> dict[str, UiFile]:
-    """Read the build into memory (about 2 MB); empty if there is none."""
+    """Read the build into memory (half a megabyte); empty if there is none."""
     try:
         manifest = msgspec.json.decode((folder / "manifest.json").read_bytes())
     except FileNotFoundError:
         return {}
-    return {
-        entry["path"]: UiFile(
-            content_type=entry["type"],
-            plain=_form(folder / entry["path"]),
-            encodings={
-                coding: _form(folder / f"{entry['path']}.{suffix}")
-                for coding, suffix in (("br", "br"), ("gzip", "gz"))
-                if coding in entry["encodings"]
-            },
-        )
-        for entry in manifest["files"]
+    return {entry["path"]: _file(folder / entry["path"], entry) for entry in manifest["files"]}
+
+
+def _file(path: Path, entry: Mapping[str, Any]) -> UiFile:
+    plain = _form(path)
+    encodings = {
+        coding: _form(path.with_name(f"{path.name}.{suffix}"))
+        for coding, suffix in (("br", "br"), ("gzip", "gz"))
+        if coding in entry["encodings"]
     }
+    body = None if "gzip" in encodings else plain.body
+    return UiFile(entry["type"], plain.etag, encodings, body)
 
 
 def _form(path: Path) -> Encoded:
@@ -175,7 +187,7 @@ def _placed(index: UiFile, root: str, title: str) -> UiFile:
         f'<meta name="llamaswap-root" content="{html.escape(root)}">'
         f'<meta name="llamaswap-title" content="{html.escape(title)}">'.encode(),
     )
-    return UiFile(index.content_type, Encoded(body, _etag(body)), {})
+    return UiFile(index.content_type, _etag(body), {}, body)
 
 
 def _send(found: UiFile, *, immutable: bool = False) -> quart.Response:
