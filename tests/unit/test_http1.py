@@ -86,6 +86,9 @@ class PieceWire:
     def interrupt(self) -> None:
         self.pieces.clear()
 
+    def is_quiet(self) -> bool:
+        return not self.pieces
+
 
 async def read_all(pieces: list[bytes]) -> list[tuple[RequestHead, bytes]]:
     """Every request in `pieces`, the way a connection reads them."""
