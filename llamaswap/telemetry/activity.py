@@ -43,12 +43,15 @@ def make_row(
     """The row of an exchange. `reader` has read all that was sent; `ended`: Unix seconds."""
     tokens = reader.usage.result()
     status = ending.status
-    if ending.outcome in (Outcome.LEFT, Outcome.CANCELLED):
-        status = CLIENT_GONE
-    duration = max(ending.duration * 1000, min(tokens.took_ms, 1e15))
-    metadata = dict(observation.metadata)
-    if isinstance(ending.error, NOT_ACCEPTED):
-        metadata.pop("fifo_priority", None)
+    metadata = observation.metadata
+    if ending.outcome is not Outcome.COMPLETE:
+        if ending.outcome in (Outcome.LEFT, Outcome.CANCELLED):
+            status = CLIENT_GONE
+        if isinstance(ending.error, NOT_ACCEPTED):
+            metadata = {key: value for key, value in metadata.items() if key != "fifo_priority"}
+    duration = ending.duration * 1000
+    if tokens.took_ms > duration:
+        duration = min(tokens.took_ms, 1e15)
     return ActivityRow(
         int(ended),
         observation.model,
@@ -116,10 +119,6 @@ def activity_body(row: ActivityRow, *, has_capture: bool) -> dict[str, Any]:
 
 def _error(ending: Ending, status: int, reader: ResponseReader) -> str:
     match ending.outcome:
-        case Outcome.LEFT | Outcome.CANCELLED:
-            return str(ending.outcome.value)
-        case Outcome.REFUSED | Outcome.CUT:
-            return shortened(str(ending.error) or phrase(status))
         case Outcome.COMPLETE:
             if is_success(status):
                 if reader.unreadable:
@@ -128,6 +127,10 @@ def _error(ending: Ending, status: int, reader: ResponseReader) -> str:
             if reader.unreadable:
                 return shortened(f"response decode failed: {reader.unreadable}")
             return shortened(message_in(reader.body) or phrase(status))
+        case Outcome.LEFT | Outcome.CANCELLED:
+            return str(ending.outcome.value)
+        case Outcome.REFUSED | Outcome.CUT:
+            return shortened(str(ending.error) or phrase(status))
 
 
 def message_in(body: bytes | bytearray) -> str:

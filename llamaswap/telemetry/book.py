@@ -44,7 +44,7 @@ from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.observation import Ending, Observation, Outcome
 from llamaswap.telemetry.response_body import ResponseReader
 from llamaswap.telemetry.row_log import log_capture, log_dispatch, log_row
-from llamaswap.telemetry.shown_headers import LEFT_OUT, shown_headers
+from llamaswap.telemetry.shown_headers import without_secrets
 from llamaswap.telemetry.store import Filter, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
@@ -63,8 +63,6 @@ MOST_WAITING = 10_000
 """Finished requests that may wait for a slow database; what comes then has no row."""
 COMPLAIN_INTERVAL = 60.0
 STREAM = "text/event-stream"
-LEFT_OUT_OF_ANSWERS = LEFT_OUT | {b"content-encoding"}
-"""A captured body is decoded."""
 
 
 class _Fold(msgspec.Struct):
@@ -339,9 +337,9 @@ class Book:
             response = bytes(reader.body)
         exchanged = Exchanged(
             path,
-            shown_headers([(name, value) for _, name, value in observation.fields]),
+            without_secrets([(name, value) for _, name, value in observation.fields]),
             request,
-            shown_headers(observation.response_fields, LEFT_OUT_OF_ANSWERS),
+            without_secrets(observation.response_fields),
             response,
         )
         frames = reader.frames if wanted else ()

@@ -10,19 +10,24 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Container, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import zstandard
 from attrs import define, field
 
+from llamaswap.telemetry.shown_headers import LEFT_OUT, shown_headers
+
 MIB = 1 << 20
 COMPRESSION_LEVEL = 3
+LEFT_OUT_OF_ANSWERS = LEFT_OUT | {b"content-encoding"}
+"""A captured body is decoded."""
 SMALL = 1024
 """Bytes below which compression gains little."""
 SMALL_IN_A_RUSH = 16 * 1024
 """Bytes below which it is left out when requests come so fast that it would slow them down."""
 _MAGIC = zstandard.FRAME_HEADER
+Pairs: TypeAlias = list[tuple[bytes, bytes]]
 NO_REQUEST_BODY = frozenset(
     {"/v1/audio/transcriptions", "/v1/audio/voices", "/v1/images/edits", "/sdapi/v1/img2img"}
 )
@@ -51,12 +56,12 @@ def compressor() -> Callable[[bytes], bytes]:
 
 
 class Exchanged(msgspec.Struct, array_like=True):
-    """What is kept of an exchange, before compression."""
+    """What is kept of an exchange, before compression. Headers as they came, without secrets."""
 
     req_path: str
-    req_headers: dict[str, str]
+    req_headers: Pairs
     req_body: bytes | None
-    resp_headers: dict[str, str]
+    resp_headers: Pairs
     resp_body: bytes | None
     """Decoded; None: not captured, or in frames of its own."""
 
@@ -159,9 +164,9 @@ def capture_body(row: int, exchanged: Exchanged) -> Mapping[str, Any]:
     return {
         "id": row,
         "req_path": exchanged.req_path,
-        "req_headers": exchanged.req_headers,
+        "req_headers": shown_headers(exchanged.req_headers),
         "req_body": _encoded(exchanged.req_body),
-        "resp_headers": exchanged.resp_headers,
+        "resp_headers": shown_headers(exchanged.resp_headers, LEFT_OUT_OF_ANSWERS),
         "resp_body": _encoded(exchanged.resp_body),
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 REDACTED = "[REDACTED]"
+_HIDDEN = REDACTED.encode()
 SECRET = frozenset(
     {
         b"authorization",
@@ -30,6 +31,11 @@ def shown_headers(
         if key not in left_out and title not in shown:
             shown[title] = REDACTED if secret else value.decode("utf-8", "replace")
     return shown
+
+
+def without_secrets(pairs: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """What may be kept, to be shown later."""
+    return [(name, _HIDDEN if name.lower() in SECRET else value) for name, value in pairs]
 
 
 @lru_cache(maxsize=512)

@@ -80,7 +80,7 @@ class UsageReader(msgspec.Struct):
         document = _parsed(body)
         if document is None:
             return body.lstrip()[:1] == b"[" and self._array(body)
-        self._take(document, [document.usage])
+        self._take(document, (document.usage,))
         return True
 
     def result(self) -> Tokens:

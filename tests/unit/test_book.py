@@ -23,7 +23,7 @@ from llamaswap.telemetry import store as store_module
 from llamaswap.telemetry.activity import ActivityRow, message_in, phrase, shortened
 from llamaswap.telemetry.book import Book, Complaints
 from llamaswap.telemetry.bus import ActivityStored, BusFeed, EventBus
-from llamaswap.telemetry.captures import unpack
+from llamaswap.telemetry.captures import capture_body, unpack
 from llamaswap.telemetry.inflight import InflightUpserted
 from llamaswap.telemetry.observation import FOLD, Observation, Outcome
 from llamaswap.telemetry.store import Filter, Store, StoreFailed
@@ -351,7 +351,7 @@ async def test_refusals_have_rows_too(
         assert capture is not None
         kept = unpack(capture)
         assert (kept.req_body, kept.resp_body) == (None, None)
-        assert kept.req_headers == {"X-Api-Key": "[REDACTED]"}
+        assert kept.req_headers == [(b"X-Api-Key", b"[REDACTED]")]
 
 
 async def test_a_cut_answer_says_what_cut_it() -> None:
@@ -527,7 +527,7 @@ async def test_a_captured_answer_is_decoded() -> None:
         assert capture is not None
         kept = unpack(capture)
         assert kept.resp_body == USAGE
-        assert "Content-Encoding" not in kept.resp_headers
+        assert "Content-Encoding" not in capture_body(row.id, kept)["resp_headers"]
         assert base64.b64encode(kept.req_body or b"") == base64.b64encode(b'{"model":"m"}')
 
 

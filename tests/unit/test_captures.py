@@ -25,19 +25,19 @@ def of_size(size: int) -> Capture:
 
 
 def test_what_was_packed_comes_back() -> None:
-    exchanged = Exchanged("/p", {"A": "b"}, b"\0\xff", {"C": "d"}, b"answer")
+    exchanged = Exchanged("/p", [(b"A", b"b")], b"\0\xff", [(b"c", b"\xff")], b"answer")
     assert unpack(pack(exchanged, (), compress)) == exchanged
 
 
 def test_a_stream_comes_back_whole() -> None:
     frames = [compress(b"data: 1\n\n"), compress(b"data: 2\n\n")]
-    packed = pack(Exchanged("/p", {}, None, {}, None), frames, compress)
+    packed = pack(Exchanged("/p", [], None, [], None), frames, compress)
     assert unpack(packed).resp_body == b"data: 1\n\ndata: 2\n\n"
     assert packed.size == len(packed.head) + sum(map(len, frames))
 
 
 def test_bodies_are_base64_and_absent_ones_null() -> None:
-    body = capture_body(7, Exchanged("/p", {}, b"\xfb\xff", {}, None))
+    body = capture_body(7, Exchanged("/p", [], b"\xfb\xff", [], None))
     assert body["id"] == 7
     assert body["resp_body"] is None
     assert base64.b64decode(body["req_body"]) == b"\xfb\xff"
@@ -97,7 +97,7 @@ def test_headers_have_one_value_and_title_case_and_no_host() -> None:
 @pytest.mark.parametrize("size", [0, 10, 1023, 1024, 20_000])
 @pytest.mark.parametrize("least", [0, 1024, 16_384])
 def test_small_ones_may_be_kept_as_they_are(size: int, least: int) -> None:
-    exchanged = Exchanged("/p", {}, b"x" * size, {}, None)
+    exchanged = Exchanged("/p", [], b"x" * size, [], None)
     packed = pack(exchanged, (), compress, least=least)
     assert unpack(packed) == exchanged
     assert (packed.size > size) is (size + 20 < least or size < 11)
