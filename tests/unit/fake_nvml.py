@@ -13,6 +13,8 @@ import pynvml
 import pytest
 from attrs import define, field
 
+from llamaswap.telemetry.gpu import nvml
+
 GIB = 1 << 30
 
 
@@ -198,6 +200,7 @@ def install(monkeypatch: pytest.MonkeyPatch, library: FakeNvml | None) -> None:
             raise OSError(f"{name}: cannot open shared object file")
         return library
 
+    monkeypatch.setattr(nvml, "is_there", lambda name: library is not None)
     monkeypatch.setattr(pynvml, "CDLL", load)
     monkeypatch.setattr(pynvml, "nvmlLib", None)
     monkeypatch.setattr(pynvml, "_nvmlGetFunctionPointer_cache", {})

@@ -18,6 +18,8 @@ from llamaswap.telemetry.gpu.source import SourceFailed
 from llamaswap.telemetry.samples import MIB, GpuReading
 
 T = TypeVar("T")
+LIBRARY = "libnvidia-ml.so.1"
+"""As pynvml looks for it on Linux."""
 
 
 @define
@@ -73,6 +75,8 @@ class Device:
 
 def open_library() -> Sequence[Device]:
     """Load the library and find its devices. Raises SourceFailed if it is no use here."""
+    if sys.platform == "linux" and not is_there(LIBRARY):
+        raise SourceFailed("NVML: NVML Shared Library Not Found")
     import pynvml
 
     try:
@@ -97,6 +101,20 @@ def open_library() -> Sequence[Device]:
         close_library()
         raise SourceFailed("NVML: the driver is there but no device")
     return devices
+
+
+def is_there(library: str) -> bool:
+    """Whether the system can load a shared library.
+
+    Asked before pynvml is imported: that takes 3 MB of memory, of no use where there is no driver.
+    """
+    import ctypes
+
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def close_library() -> None:

@@ -41,9 +41,9 @@ def architecture_by_capability(capability: str) -> str | None:
 
 def by_nvml() -> Sequence[Accelerator]:
     """All devices. Blocks, in a driver: call it in a worker thread. Raises SourceFailed."""
+    devices = open_library()
     import pynvml as n
 
-    devices = open_library()
     try:
         version = clean(_ask(n.nvmlSystemGetDriverVersion))
         return [_by_handle(device.handle, device.name, version) for device in devices]
