@@ -12,7 +12,8 @@ import httptools
 from attrs import define, field
 
 from llamaswap.chunk_decoder import ChunkDecoder
-from llamaswap.proxy.http1 import ChunkWatch, UpstreamViolation
+from llamaswap.proxy.chunked import ChunkWatch
+from llamaswap.proxy.http1 import UpstreamViolation
 
 CUT = "the upstream closed in the middle of its response"
 

@@ -22,7 +22,6 @@ Fields: TypeAlias = list[tuple[bytes, bytes, bytes]]
 """Lower-case name, name as received, value: looked up by the first, sent by the others."""
 
 MAX_HEAD = 1024 * 1024
-MAX_CHUNK_LINE = 4096
 LINE_END = b"\r\n"
 HEAD_END = LINE_END * 2
 HOP_BY_HOP = frozenset(
@@ -40,7 +39,6 @@ HOP_BY_HOP = frozenset(
 )
 _REQUEST_LINE = re.compile(rb"([A-Z-]+) ([\x21-\x7e]+) HTTP/([0-9]\.[0-9])\r\n")
 _DIGITS = re.compile(rb"[0-9]{1,18}")
-_CHUNK_SIZE = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TEXT = bytes({*range(0x20, 0x100), 0x09} - {0x7F})
 """What may stand in a head beside its line ends."""
@@ -242,61 +240,6 @@ def _origin_form(method: str, target: bytes) -> bytes:
 
 
 @define
-class ChunkedBody:
-    """Takes a chunked request body apart, strictly. Feed bytes until `done`."""
-
-    data: bytearray = field(factory=bytearray)
-    done: bool = False
-    _left: int = 0
-    """Bytes of the present chunk still to come; -1: its line end is due."""
-    _in_trailer: bool = False
-
-    def feed(self, buffer: bytearray) -> None:
-        """Consume what belongs to the body from the front of `buffer`."""
-        while buffer and not self.done:
-            if self._left > 0:
-                taken = buffer[: self._left]
-                self.data += taken
-                self._left -= len(taken)
-                del buffer[: len(taken)]
-                if self._left == 0:
-                    self._left = -1
-                continue
-            line = self._take_line(buffer)
-            if line is None:
-                return
-            if self._left == -1:
-                if line:
-                    raise ProtocolViolation("chunk longer than announced")
-                self._left = 0
-            elif self._in_trailer:
-                self.done = not line  # trailers end here
-            else:
-                self._begin_chunk(line)
-
-    def _begin_chunk(self, line: bytes) -> None:
-        match = _CHUNK_SIZE.fullmatch(line)
-        if match is None:
-            raise ProtocolViolation("bad chunk size")
-        self._left = int(match[1], 16)
-        self._in_trailer = self._left == 0
-
-    def _take_line(self, buffer: bytearray) -> bytes | None:
-        end = buffer.find(b"\n", 0, MAX_CHUNK_LINE)
-        if end < 0:
-            if len(buffer) >= MAX_CHUNK_LINE:
-                raise ProtocolViolation("chunk line too long")
-            return None
-        if end == 0 or buffer[end - 1] != 13:
-            raise ProtocolViolation("bare LF in a chunked body")
-        line = bytes(buffer[: end - 1])
-        if b"\r" in line:
-            raise ProtocolViolation("bare CR in a chunked body")
-        del buffer[: end + 1]
-        return line
-
-
-@define
 class ResponseHead:
     """A status line and its headers."""
 
@@ -316,7 +259,7 @@ class ResponseHead:
         """The first header of that lower-case name; empty: there is none."""
         return next((value for key, value in self.headers if key.lower() == name), b"")
 
-    def alike(self, headers: Headers, length: int | None) -> ResponseHead:
+    def alike(self, headers: Headers, length: int) -> ResponseHead:
         """The same head for a body of another length."""
         head = ResponseHead(
             self.status,
@@ -388,29 +331,6 @@ def parse_response_head(head: bytes) -> ResponseHead:
         keep_alive,
         frozenset(connection),
     )
-
-
-class ChunkWatch:
-    """Finds the end of a chunked response body whose bytes travel as received."""
-
-    __slots__ = ("_parser", "complete", "excess", "feed")
-
-    def __init__(self) -> None:
-        self.complete = False
-        self.excess = False
-        self._parser = httptools.HttpResponseParser(self)
-        # no on_body here: httptools then builds no object per chunk
-        self._parser.feed_data(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        self.feed = self._parser.feed_data
-
-    def on_message_begin(self) -> None:
-        """Called by the parser."""
-        if self.complete:
-            self.excess = True
-
-    def on_message_complete(self) -> None:
-        """Called by the parser."""
-        self.complete = True
 
 
 REASONS = {

@@ -67,7 +67,7 @@ def _resized_request(head: RequestHead, digits: bytes) -> RequestHead:
 
 
 def _resized_response(head: ResponseHead, digits: bytes) -> ResponseHead:
-    length = None if head.chunked else int(digits)
+    length = int(digits)
     if head.length == length:
         return head
     headers = [(name, digits if name.lower() == _NAME else value) for name, value in head.headers]

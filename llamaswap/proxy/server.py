@@ -15,9 +15,9 @@ import trio
 
 from llamaswap.error_envelope import envelope
 from llamaswap.errors import LlamaswapError
+from llamaswap.proxy.chunked import ChunkedBody
 from llamaswap.proxy.exchange import Exchange
 from llamaswap.proxy.http1 import (
-    ChunkedBody,
     ProtocolViolation,
     RequestHead,
     find_head,

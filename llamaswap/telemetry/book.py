@@ -44,7 +44,7 @@ from llamaswap.telemetry.inflight import Inflight
 from llamaswap.telemetry.observation import Ending, Observation, Outcome
 from llamaswap.telemetry.response_body import ResponseReader
 from llamaswap.telemetry.row_log import log_capture, log_dispatch, log_row
-from llamaswap.telemetry.shown_headers import without_secrets
+from llamaswap.telemetry.shown_headers import HOST, without_secrets
 from llamaswap.telemetry.store import Filter, Store, StoreFailed
 
 logger = logging.getLogger(__name__)
@@ -337,7 +337,9 @@ class Book:
             response = bytes(reader.body)
         exchanged = Exchanged(
             path,
-            without_secrets([(name, value) for _, name, value in observation.fields]),
+            without_secrets(
+                [(name, value) for key, name, value in observation.fields if key != HOST]
+            ),
             request,
             without_secrets(observation.response_fields),
             response,

@@ -18,7 +18,8 @@ SECRET = frozenset(
         b"x-goog-api-key",
     }
 )
-LEFT_OUT = frozenset({b"host"})
+HOST = b"host"
+LEFT_OUT = frozenset({HOST})
 
 
 def shown_headers(

@@ -40,7 +40,8 @@ CREATE TABLE IF NOT EXISTS goose_db_version (
     is_applied INTEGER NOT NULL,
     tstamp TIMESTAMP DEFAULT (datetime('now'))
 )"""
-_TABLE = """
+_MIGRATION_1 = (
+    """
 CREATE TABLE activity (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     ts_created INTEGER NOT NULL,
@@ -58,8 +59,7 @@ CREATE TABLE activity (
     duration_ms INTEGER NOT NULL DEFAULT 0,
     error_msg TEXT NOT NULL DEFAULT '',
     metadata_json TEXT NOT NULL DEFAULT ''
-)"""
-_INDEXES = (
+)""",
     "CREATE INDEX idx_activity_created_id ON activity (ts_created DESC, id DESC)",
     "CREATE INDEX idx_activity_model_created_id ON activity (model_id, ts_created DESC, id DESC)",
 )
@@ -314,10 +314,8 @@ class Store:
         if version is None:
             self._note_version(0)
         if not version:
-            self._db.execute(_TABLE)
-            if self.path is not None:  # a thousand rows in memory are read as fast without
-                for statement in _INDEXES:
-                    self._db.execute(statement)
+            for statement in _MIGRATION_1:
+                self._db.execute(statement)
             self._note_version(1)
         elif version > VERSION:
             self._check_columns(version)

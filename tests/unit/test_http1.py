@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from llamaswap.chunk_decoder import ChunkDecoder
 from llamaswap.config.schema import Timeouts
 from llamaswap.proxy.carriage import Carriage, _NothingCame
+from llamaswap.proxy.chunked import ChunkedBody, ChunkWatch
 from llamaswap.proxy.framing import Chunked, Framing, Sized, Unchunked
 from llamaswap.proxy.http1 import (
-    ChunkedBody,
-    ChunkWatch,
     ProtocolViolation,
     RequestHead,
     ResponseHead,

@@ -60,7 +60,7 @@ def test_a_head_is_parsed_once_whatever_the_length_of_its_body() -> None:
         GOOD % b"5 5",
         GOOD % b"5, 5",
         GOOD % b"0x5",
-        GOOD % b"9" * 2 + b"1" * 30,
+        GOOD % (b"9" * 30),
         GOOD % b"5\r\nContent-Length: 5",
         GOOD % b"5\r\nContent-Length: 6",
         GOOD % b"6\r\nCONTENT-LENGTH: 5",
@@ -96,15 +96,9 @@ def test_an_answers_length_is_its_own() -> None:
     first, second = known.parse(ANSWER % b"5"), known.parse(ANSWER % b"1234")
     assert (first.length, second.length) == (5, 1234)
     assert second == parse_response_head(ANSWER % b"1234")
-    chunked = ANSWER % b"%b\r\nTransfer-Encoding: chunked"
     for digits in (b"5", b"6"):
-        try:
-            expected = parse_response_head(chunked % digits)
-        except UpstreamViolation:
-            with pytest.raises(UpstreamViolation):
-                known.parse(chunked % digits)
-        else:
-            assert known.parse(chunked % digits) == expected
+        with pytest.raises(UpstreamViolation):
+            known.parse(ANSWER % (digits + b"\r\nTransfer-Encoding: chunked"))
 
 
 LINES = st.lists(
